@@ -1,0 +1,192 @@
+"""What was observed on a host. Every probe gives facts or `Unknown`, never an empty guess.
+
+Times are seconds since the epoch on the host's clock, memory is MiB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A probe failed: not the same as nothing there."""
+
+    message: str
+
+
+class SessionState(Enum):
+    """What `screen -ls` says of a session."""
+
+    DETACHED = "Detached"
+    ATTACHED = "Attached"
+    DEAD = "Dead"
+    OTHER = "Other"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A GNU screen session. It is addressed by `pid.name` alone: names are not unique, and match as prefixes."""
+
+    pid: int
+    name: str
+    state: SessionState
+
+    @property
+    def address(self) -> str:
+        """What `screen -S` takes to mean this session and no other."""
+        return f"{self.pid}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessId:
+    """The identity of a process. A pid alone is reused; with boot and start time it never is."""
+
+    boot_id: str
+    pid: int
+    start_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class GpuProcess:
+    """A process that holds GPU memory. `user` is None where it cannot be seen; `attempt` is set for our own."""
+
+    pid: int
+    used_mib: int | None
+    user: str | None = None
+    command: str | None = None
+    attempt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU as nvidia-smi reports it; memory is None where the driver will not say."""
+
+    index: int
+    uuid: str
+    name: str
+    used_mib: int | None
+    total_mib: int | None
+    utilization_percent: int | None
+    processes: tuple[GpuProcess, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """`started.json`: the payload exists."""
+
+    payload: ProcessId
+    shim: ProcessId
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """`exit.json`: the payload ended, or the shim refused to start it because `lock_held` names a lock in use."""
+
+    code: int
+    at: float
+    duration_s: float | None = None
+    lock_held: str | None = None
+
+    @property
+    def signal(self) -> int | None:
+        """The signal that ended the payload, as a shell reports it (128 + n); None for a plain exit."""
+        return self.code - 128 if 128 < self.code <= 128 + 64 else None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFacts:
+    """An attempt folder and the processes that belong to it, as observed together.
+
+    Liveness was read before the exit record, so `payload_alive` False with `exited` None means that it is gone
+    without one, unless its shim still lives and is about to write it.
+    """
+
+    exists: bool
+    """The folder has its intent and script."""
+    claimed: bool = False
+    """A shim claimed the attempt: it ran, or will."""
+    revoked: bool = False
+    """The loop claimed it first: no shim can ever run it."""
+    started: Started | None = None
+    exited: Exited | None = None
+    payload_alive: bool = False
+    shim_alive: bool = False
+    tree_alive: bool = False
+    """Something of the payload's tree lives: it holds the attempt's lock or carries its marker."""
+    tree_pids: tuple[int, ...] = ()
+    """The live processes of the tree that could be seen, without the shim."""
+    launch_error: str | None = None
+    """What the launcher said when it failed to start a session."""
+    setup_error: str | None = None
+    """Why the environment could not be set up (cwd, conda), before any user code."""
+    log_bytes: int = 0
+    log_at: float | None = None
+    """When the log was last written."""
+    log_tail: str = ""
+    """The end of the log; filled only where a decision needs it."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFacts:
+    """The outputs of a job: one fingerprint per pattern, empty where nothing matches."""
+
+    fingerprints: tuple[str, ...]
+    newest_at: float | None = None
+    paths: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Every pattern matches something (a job without patterns has no complete outputs)."""
+        return bool(self.fingerprints) and all(self.fingerprints)
+
+
+@dataclass(frozen=True, slots=True)
+class PreconditionFacts:
+    """One precondition on the host; `message` says what is missing."""
+
+    met: bool
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DiskFacts:
+    """Room in the state folder."""
+
+    free_mib: int
+    writable: bool = True
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HostView:
+    """One host at one time. Outputs and preconditions of jobs that were not asked for are the last known ones."""
+
+    host: str
+    observed_at: float
+    boot_id: str = ""
+    screen_installed: bool = False
+    sessions: tuple[Session, ...] | Unknown | None = ()
+    """None: not looked at this time, and all was well the last time."""
+    gpus: tuple[Gpu, ...] | Unknown = ()
+    disk: DiskFacts | Unknown = DiskFacts(free_mib=1 << 20)
+    attempts: Mapping[str, AttemptFacts | Unknown] = field(default_factory=dict)
+    """By attempt path, `project/id/number`."""
+    strays: tuple[str, ...] = ()
+    """Attempt paths of this state folder that live on the host and were not asked for."""
+    outputs: Mapping[str, OutputFacts | Unknown] = field(default_factory=dict)
+    """By job key."""
+    preconditions: Mapping[str, tuple[PreconditionFacts | Unknown, ...]] = field(default_factory=dict)
+    """By job key, in the order of the job's preconditions."""
+    asked: frozenset[str] = frozenset()
+    """Jobs whose outputs and preconditions were looked at this time: only those may be launched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """All hosts, each with facts or Unknown."""
+
+    hosts: Mapping[str, HostView | Unknown]

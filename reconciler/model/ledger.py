@@ -1,0 +1,119 @@
+"""What exq intended and what it concluded: the ledger as the planner sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from reconciler.model.enums import JobStatus, Reason, RequestKind
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How an attempt, or a job without one, ended. `status` is completed, failed_oom or failed_other."""
+
+    status: JobStatus
+    reason: Reason
+    message: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One attempt. Without a verdict it is open: it may be live, and it keeps its slot and its GPUs."""
+
+    job: str
+    number: int
+    generation: str
+    host: str
+    launcher: str
+    session: str | None
+    """The screen session's name; None under the process launcher."""
+    gpus: tuple[str, ...]
+    """UUIDs it holds."""
+    gpu_indices: tuple[int, ...]
+    intended_at: float
+    revision: str
+    outputs_before: tuple[str, ...] = ()
+    """Fingerprints of the outputs when it was launched: an output is fresh when it differs."""
+    daemon: str = ""
+    """Which run of the loop launched it."""
+    launched: bool = False
+    """The launch was carried out as far as the loop could see."""
+    pid: int | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    exit_code: int | None = None
+    kill_at: float | None = None
+    """When it was first asked to end."""
+    kill_last_at: float | None = None
+    """When it was last asked to end."""
+    kill_reason: Reason | None = None
+    verdict: Verdict | None = None
+    released: bool = False
+    """Its processes and its session are gone."""
+    retry_at: float | None = None
+    """When the job may be launched again after this attempt."""
+
+    @property
+    def path(self) -> str:
+        """`project/id/number`, also its folder under `<state>/attempts`."""
+        return f"{self.job}/{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """Everything known of one job over time."""
+
+    key: str
+    attempts: tuple[AttemptRecord, ...] = ()
+    completed: Verdict | None = None
+    """Set once and for all for `generation`."""
+    generation: str | None = None
+    """The generation of `completed`."""
+    stopped_by: str | None = None
+    """Who asked to stop it; a retry lifts that."""
+    retry_after: int = 0
+    """Attempts up to this number no longer count (a user asked for a retry)."""
+
+    @property
+    def last(self) -> AttemptRecord | None:
+        """The newest attempt."""
+        return self.attempts[-1] if self.attempts else None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Something a user asked for. `target` is a job key or a project name."""
+
+    id: str
+    kind: RequestKind
+    target: str
+    by: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectRun:
+    """One run of a project, from its first launch until it settles."""
+
+    project: str
+    number: int
+    started_at: float
+    folder: str
+    """`<cwd>/experiment_queue/<timestamp>` on the host."""
+    settled_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """A snapshot. Equal `version`s of one ledger mean equal contents."""
+
+    version: int = 0
+    jobs: Mapping[str, JobRecord] = field(default_factory=dict)
+    paused: frozenset[str] = frozenset()
+    """Job keys and project names."""
+    runs: Mapping[str, ProjectRun] = field(default_factory=dict)
+    """The newest run of each project."""
+    open_attempts: Mapping[str, AttemptRecord] = field(default_factory=dict)
+    """Attempts that have no verdict or are not released, by path."""

@@ -1,0 +1,146 @@
+"""What the specs ask for: projects, phases and fully resolved jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from reconciler.model.enums import LauncherKind, PreconditionKind, SuccessRule, Waves
+
+Scalar = str | int | float | bool | None
+
+MAIN_PHASE = "main"
+"""The phase of jobs that are listed at the top level of a spec."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpecError:
+    """One mistake in a spec, in words a user can act on. `line` and `column` count from 1; 0 = the whole file."""
+
+    path: str
+    line: int
+    column: int
+    message: str
+    warning: bool = False
+
+    def __str__(self) -> str:
+        where = f"{self.path}:{self.line}:{self.column}" if self.line else self.path
+        return f"{where}: {'warning: ' if self.warning else ''}{self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often a kind of failure is tried again. `max_attempts` counts the first try too."""
+
+    delay_s: float
+    max_attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Precondition:
+    """A condition on the host. `subject` is a path (globs allowed; relative to the job's cwd) or a command."""
+
+    kind: PreconditionKind
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class GpuPool:
+    """The GPUs a project may use: the named ones (indices or UUIDs as written), or all when `ids` is None."""
+
+    ids: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One cell of a grid, fully resolved. `key` is `project/id`; `generation` is a hash of what it runs."""
+
+    key: str
+    project: str
+    id: str
+    phase: str
+    cmd: str
+    """The shell command; empty when the spec names none (such a job is never launched)."""
+    cwd: str
+    env: Mapping[str, str]
+    conda: str | None
+    conda_hook: str | None
+    outputs: tuple[str, ...]
+    """Output globs, relative to `cwd`; each must match for the outputs to be complete."""
+    preconditions: tuple[Precondition, ...]
+    params: Mapping[str, Scalar]
+    gpus: int
+    """How many GPUs it needs; 0 in a project without GPUs."""
+    generation: str
+    source: str
+    """`file:line:col` of the entry it comes from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A named stage. It opens when every job of every phase it depends on is completed."""
+
+    name: str
+    depends_on: tuple[str, ...]
+    jobs: tuple[Job, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """One spec file, resolved. Jobs of all phases are in spec order."""
+
+    name: str
+    source: str
+    cwd: str
+    ssh: str | None
+    gpu_pool: GpuPool | None
+    """None: the project uses no GPU, and `max_parallel` counts slots."""
+    max_parallel: int | None
+    """The most jobs at a time; None = as many as there are GPUs."""
+    gpu_free_threshold_mib: int
+    oom_retry: RetryPolicy
+    failure_retry: RetryPolicy
+    waves: Waves
+    success: SuccessRule
+    linger_s: float
+    launcher: LauncherKind
+    analyze_on_complete: str | None
+    """A command run once when the project settles; None = the summary only."""
+    phases: tuple[Phase, ...]
+
+    def jobs(self) -> Iterator[Job]:
+        """All jobs, phase by phase, in spec order."""
+        for phase in self.phases:
+            yield from phase.jobs
+
+
+@dataclass(frozen=True, slots=True)
+class SpecFile:
+    """How one file of the specs folder was taken.
+
+    `broken` with `last_good`: its errors stand and the jobs come from the last version that loaded.
+    `unsettled`: it is being written, so it is looked at again shortly."""
+
+    path: str
+    digest: str
+    broken: bool = False
+    last_good: bool = False
+    unsettled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """Everything the specs ask for. Equal `version`s mean equal projects."""
+
+    version: str
+    revision: str
+    """For people: `git describe --always --dirty` of the specs folder, or a hash of its files."""
+    projects: Mapping[str, Project]
+    files: tuple[SpecFile, ...] = ()
+    errors: tuple[SpecError, ...] = ()
+    index: Mapping[str, Job] = field(default_factory=dict)
+    """Every job by key."""
+
+    def jobs(self) -> Iterator[Job]:
+        """All jobs of all projects, in spec order."""
+        return iter(self.index.values())
