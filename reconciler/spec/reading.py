@@ -1,0 +1,67 @@
+"""Reading one spec file: bounded in time and size, every obstacle in words."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.spec.yaml_nodes import MAX_BYTES
+
+
+class Unreadable(Exception):
+    """A file that cannot be taken as a spec; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What tells one version of a file from another without reading it."""
+
+    mtime_ns: int
+    size: int
+    inode: int
+    device: int
+
+
+def stamp_of(path: Path) -> Stamp | None:
+    """The stamp of a file, or None where there is none to be had."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return Stamp(found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev)
+
+
+def read_spec(path: Path) -> str:
+    """The text of a spec file. Raises `Unreadable`; never waits for a pipe or a device."""
+    try:
+        _check_regular(os.stat(path))
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as file:
+            _check_regular(os.fstat(handle))
+            content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        what = "it is a link to a file that does not exist" if os.path.islink(path) else "the file does not exist"
+        raise Unreadable(what) from None
+    except OSError as error:
+        raise Unreadable(f"the file cannot be read: {error.strerror or error}") from None
+    return _decoded(content)
+
+
+def _check_regular(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, a socket or a device"
+        raise Unreadable(f"this is {kind}, not a file")
+    if found.st_size > MAX_BYTES:
+        raise Unreadable(f"the file is larger than {MAX_BYTES >> 20} MiB: use a grid, or split it")
+
+
+def _decoded(content: bytes) -> str:
+    if len(content) > MAX_BYTES:
+        raise Unreadable(f"the file is larger than {MAX_BYTES >> 20} MiB: use a grid, or split it")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise Unreadable(f"the file is not UTF-8 text: byte {content[error.start]:#04x} on line {line}") from None

@@ -1,0 +1,102 @@
+"""The git repository around a specs folder: which revision it shows, and whether it is being rewritten."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECK_EVERY_S = 60.0
+AT_MOST_EVERY_S = 2.0
+DESCRIBE_DEADLINE_S = 5.0
+
+_OPERATIONS = {
+    "index.lock": "a git command is running",
+    "MERGE_HEAD": "a git merge is not finished",
+    "rebase-merge": "a git rebase is not finished",
+    "rebase-apply": "a git rebase is not finished",
+}
+_MOVES_WITH_HEAD = ("HEAD", "index", "logs/HEAD", "packed-refs")
+
+Signature = tuple[int, ...]
+
+
+def git_folder(folder: Path) -> Path | None:
+    """The git folder of the repository that holds a folder, or None outside of any."""
+    absolute = Path(os.path.abspath(folder))
+    for holder in (absolute, *absolute.parents):
+        git = holder / ".git"
+        if git.is_dir():
+            return git
+        if git.is_file():
+            return _linked(git)
+    return None
+
+
+def _linked(git_file: Path) -> Path | None:
+    """The folder that the `.git` file of a worktree points at."""
+    try:
+        text = git_file.read_text(encoding="utf-8", errors="replace")[:4096]
+    except OSError:
+        return None
+    target = text.partition("gitdir:")[2].strip()
+    return git_file.parent / target if target else None
+
+
+def operation_in_progress(git: Path | None) -> str | None:
+    """What git is doing to the files at the moment, in words; None when nothing."""
+    if git is None:
+        return None
+    return next((words for name, words in _OPERATIONS.items() if os.path.lexists(git / name)), None)
+
+
+@dataclass(slots=True)
+class Revision:
+    """`git describe` of a folder, asked again only when the repository or the specs have changed."""
+
+    folder: Path
+    _text: str | None = None
+    _signature: tuple[Signature, str] | None = None
+    _asked_at: float = float("-inf")
+
+    def read(self, git: Path | None, content: str, now: float) -> str:
+        """The revision in words. `content` is a hash of the specs: it stands in where git has no answer."""
+        if git is None:
+            return content[:12]
+        signature = (_signature(git), content)
+        age_s = now - self._asked_at
+        due = age_s >= AT_MOST_EVERY_S if signature != self._signature else age_s >= CHECK_EVERY_S
+        if due or age_s < 0:
+            self._text, self._signature, self._asked_at = _describe(self.folder), signature, now
+        return self._text or content[:12]
+
+
+def _signature(git: Path) -> Signature:
+    times = []
+    for name in _MOVES_WITH_HEAD:
+        try:
+            times.append(os.stat(git / name).st_mtime_ns)
+        except OSError:
+            times.append(0)
+    return tuple(times)
+
+
+def _describe(folder: Path) -> str | None:
+    """`git describe --always --dirty`, or None where git has no answer (no commit yet, no git, somebody else's)."""
+    import subprocess
+
+    environment = {name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE")}
+    environment["GIT_OPTIONAL_LOCKS"] = "0"  # only looking must not get in the way of the user's own git commands
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            env=environment,
+            timeout=DESCRIBE_DEADLINE_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.decode("utf-8", "replace").strip() or None if done.returncode == 0 else None

@@ -1,0 +1,131 @@
+"""The settings of a project: durations, sizes, GPUs, policies."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, TypeVar
+
+from reconciler.model.enums import LauncherKind, SuccessRule, Waves
+from reconciler.model.spec import GpuPool, RetryPolicy
+from reconciler.spec.nodes import ListNode, MapNode, Node, ScalarNode, as_scalars, text_of
+from reconciler.spec.units import duration_s, size_mib
+
+if TYPE_CHECKING:
+    from reconciler.spec.report import Report
+
+OOM_RETRY = RetryPolicy(delay_s=120.0, max_attempts=3)
+FAILURE_RETRY = RetryPolicy(delay_s=60.0, max_attempts=1)
+LINGER_S = 300.0
+GPU_FREE_THRESHOLD_MIB = 500
+
+_Word = TypeVar("_Word", bound=Enum)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What holds for a project as a whole; the fields are those of `Project`."""
+
+    ssh: str | None
+    gpu_pool: GpuPool | None
+    max_parallel: int | None
+    gpu_free_threshold_mib: int
+    oom_retry: RetryPolicy
+    failure_retry: RetryPolicy
+    waves: Waves
+    success: SuccessRule
+    linger_s: float
+    launcher: LauncherKind
+    analyze_on_complete: str | None
+
+
+def read_settings(root: MapNode, report: Report) -> Settings:
+    """The settings at the top of a spec, with the defaults of what is left out."""
+    pool = _gpu_pool(root.get("gpus"), report)
+    return Settings(
+        ssh=text_of(root.get("ssh")),
+        gpu_pool=pool,
+        max_parallel=whole_number(root.get("max_parallel")) or (None if pool else 1),
+        gpu_free_threshold_mib=_size(root.get("gpu_free_threshold_mib"), report),
+        oom_retry=_retry(root.get("oom_retry"), OOM_RETRY, report),
+        failure_retry=_retry(root.get("failure_retry"), FAILURE_RETRY, report),
+        waves=_word(root.get("waves"), Waves.ROLLING),
+        success=_word(root.get("success"), SuccessRule.EXIT_AND_OUTPUT),
+        linger_s=_duration(root.get("linger"), LINGER_S, report),
+        launcher=_word(root.get("launcher"), LauncherKind.AUTO),
+        analyze_on_complete=_command(root.get("analyze_on_complete")),
+    )
+
+
+def whole_number(node: Node | None) -> int | None:
+    """The value of a whole number (`8.0` counts), else None."""
+    value = node.value if isinstance(node, ScalarNode) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return int(value) if math.isfinite(value) and value == int(value) else None
+
+
+def _gpu_pool(node: Node | None, report: Report) -> GpuPool | None:
+    if isinstance(node, ScalarNode):
+        return None if node.raw == "none" else GpuPool()
+    ids: list[str] = []
+    for item in as_scalars(node):
+        number = whole_number(item)
+        name = item.raw if number is None else str(number)
+        if name in ids:
+            report.error(item.place, f"GPU `{name}` is listed twice")
+        ids.append(name)
+    return GpuPool(tuple(ids)) if isinstance(node, ListNode) and ids else GpuPool()
+
+
+def _retry(node: Node | None, default: RetryPolicy, report: Report) -> RetryPolicy:
+    if not isinstance(node, MapNode):
+        return default
+    attempts = whole_number(node.get("max_attempts"))
+    return RetryPolicy(
+        delay_s=_duration(node.get("delay"), default.delay_s, report),
+        max_attempts=default.max_attempts if attempts is None else attempts,
+    )
+
+
+def _duration(node: Node | None, default: float, report: Report) -> float:
+    if not isinstance(node, ScalarNode):
+        return default
+    value = _finite(node)
+    seconds = duration_s(node.raw) if value is None else value
+    if seconds is None:
+        report.error(node.place, f"`{node.raw}` is no duration: write seconds, or text such as 90s, 2m, 1h30m or 2d")
+        return default
+    return seconds
+
+
+def _size(node: Node | None, report: Report) -> int:
+    if not isinstance(node, ScalarNode):
+        return GPU_FREE_THRESHOLD_MIB
+    value = _finite(node)
+    mib = size_mib(node.raw) if value is None else int(value)
+    if mib is None:
+        report.error(node.place, f"`{node.raw}` is no size: write MiB, or text such as 500MiB or 20GiB")
+        return GPU_FREE_THRESHOLD_MIB
+    return mib
+
+
+def _finite(node: ScalarNode) -> float | None:
+    value = node.value
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def _word(node: Node | None, default: _Word) -> _Word:
+    kind = type(default)
+    raw = node.raw if isinstance(node, ScalarNode) else None
+    return next((word for word in kind if word.value == raw), default)
+
+
+def _command(node: Node | None) -> str | None:
+    """A command to run at the end; true and false say nothing more than that the summary is written."""
+    if not isinstance(node, ScalarNode) or not isinstance(node.value, str):
+        return None
+    return node.raw.strip() or None

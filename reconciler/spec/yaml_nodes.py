@@ -1,0 +1,244 @@
+"""YAML text to a tree of nodes with places, within bounds, every mistake in words.
+
+The parser's events are read one by one, so that neither depth nor aliases can exhaust the stack or the memory.
+`${name}` is no valid YAML inside `{...}`, so its braces are masked by private-use characters of the same length
+while the text is parsed (places stay right) and restored in every scalar.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from reconciler.spec.nodes import ListNode, MapNode, Node, ScalarNode
+from reconciler.spec.scalars import core_value, tagged_value
+from reconciler.spec.yaml_words import unprintable, yaml_words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from reconciler.spec.nodes import Place
+    from reconciler.spec.report import Report
+
+MAX_BYTES = 16 << 20
+MAX_DEPTH = 40
+MAX_ALIAS_NODES = 250_000
+
+_OPEN, _CLOSE = "\uf8d2", "\uf8d3"
+# no quotes, commas, brackets or blanks: what ends a YAML value must not be taken for the inside of a reference
+_REFERENCE = re.compile(r"\$\{([^{}\[\]'\",\s]*)\}")
+_MASKS = re.compile(rf"[{_OPEN}{_CLOSE}]|\\u[fF]8[dD][23]|\\U0000[fF]8[dD][23]")
+_UNFIT = re.compile("[\x00\ud800-\udfff]")
+_COLLECTION_TAGS = frozenset({None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
+
+
+class _TooMuch(Exception):
+    """A bound is exceeded; it was reported, and reading stops."""
+
+
+@dataclass(slots=True)
+class _Measured:
+    """A finished node with its size once aliases are written out."""
+
+    node: Node
+    size: int = 1
+    height: int = 1
+
+
+@dataclass(slots=True)
+class _Open:
+    """A collection whose end has not been read yet."""
+
+    event: Any
+    is_map: bool
+    children: list[_Measured] = field(default_factory=list)
+
+
+def compose(text: str, report: Report) -> Node | None:
+    """The tree of one YAML document. Mistakes go to `report`; None when there is no tree to go on with."""
+    text = text.removeprefix("\ufeff")
+    if not _fit_to_parse(text, report):
+        return None
+    from yaml import YAMLError
+
+    builder = _Builder(report)
+    try:
+        for event in _events(_REFERENCE.sub(rf"${_OPEN}\1{_CLOSE}", text)):
+            builder.take(event)
+    except _TooMuch:
+        return None
+    except YAMLError as error:
+        place, message = yaml_words(error, text)
+        report.error(place, _unmask(message))
+        return None
+    if builder.root is None:
+        report.error((0, 0), "the file is empty: a spec needs at least `jobs:`, `grid:` or `phases:`")
+    return builder.root
+
+
+def _fit_to_parse(text: str, report: Report) -> bool:
+    if len(text) > MAX_BYTES:
+        report.error((0, 0), f"the file is larger than {MAX_BYTES >> 20} MiB: use a grid, or split it")
+        return False
+    masks = _MASKS.search(text)
+    if masks:
+        place = text.count("\n", 0, masks.start()) + 1, masks.start() - text.rfind("\n", 0, masks.start())
+        report.error(place, "the private-use characters U+F8D2 and U+F8D3 may not stand in a spec")
+        return False
+    bad = unprintable(text)
+    if bad:
+        report.error(*bad)
+    return not bad
+
+
+def _events(text: str) -> Iterator[Any]:
+    import yaml
+
+    loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+    return yaml.parse(text, Loader=loader)
+
+
+def _unmask(text: str) -> str:
+    return text.replace(_OPEN, "{").replace(_CLOSE, "}")
+
+
+def _place(event: Any) -> Place:
+    return event.start_mark.line + 1, event.start_mark.column + 1
+
+
+class _Builder:
+    """Puts events together into nodes."""
+
+    def __init__(self, report: Report) -> None:
+        self.root: Node | None = None
+        self._report = report
+        self._open: list[_Open] = []
+        self._anchors: dict[str, _Measured | None] = {}
+        self._alias_nodes = 0
+        self._documents = 0
+        self._handlers = {
+            "ScalarEvent": self._scalar,
+            "AliasEvent": self._alias,
+            "MappingStartEvent": lambda event: self._start(event, is_map=True),
+            "SequenceStartEvent": lambda event: self._start(event, is_map=False),
+            "MappingEndEvent": self._end,
+            "SequenceEndEvent": self._end,
+            "DocumentStartEvent": self._document,
+        }
+
+    def take(self, event: Any) -> None:
+        """Take the next event of the parser."""
+        handler = self._handlers.get(type(event).__name__)
+        if handler:
+            handler(event)
+
+    def _document(self, event: Any) -> None:
+        self._documents += 1
+        if self._documents > 1:
+            self._stop(_place(event), "a spec file holds one document: put what follows `---` into a file of its own")
+
+    def _stop(self, place: Place, message: str) -> None:
+        self._report.error(place, message)
+        raise _TooMuch
+
+    def _scalar(self, event: Any) -> None:
+        place = _place(event)
+        raw = _unmask(event.value)
+        try:
+            if event.tag is None:
+                value = core_value(raw) if event.implicit[0] else raw
+            else:
+                value = tagged_value(event.tag, raw)
+        except ValueError as error:
+            self._report.error(place, str(error))
+            value = raw
+        if _UNFIT.search(raw):
+            self._report.error(place, "no program can be given this text: it holds NUL or a lone surrogate")
+        self._add(_Measured(ScalarNode(raw, value, *place, _lead(event))), event.anchor)
+
+    def _start(self, event: Any, *, is_map: bool) -> None:
+        if len(self._open) >= MAX_DEPTH:
+            self._stop(_place(event), f"this is nested more than {MAX_DEPTH} levels deep")
+        if event.tag not in _COLLECTION_TAGS:
+            self._report.error(_place(event), f"the tag `{event.tag}` is not known here: write the value without it")
+        if event.anchor:
+            self._anchors[event.anchor] = None
+        self._open.append(_Open(event, is_map))
+
+    def _end(self, _event: Any) -> None:
+        done = self._open.pop()
+        size = 1 + sum(child.size for child in done.children)
+        height = 1 + max((child.height for child in done.children), default=0)
+        place = _place(done.event)
+        node: Node
+        if done.is_map:
+            node = MapNode(self._entries(done.children), *place, bool(done.event.flow_style))
+        else:
+            node = ListNode(tuple(child.node for child in done.children), *place)
+        self._add(_Measured(node, size, height), done.event.anchor)
+
+    def _alias(self, event: Any) -> None:
+        place = _place(event)
+        if event.anchor not in self._anchors:
+            self._report.error(place, f"`*{event.anchor}` has no anchor `&{event.anchor}` before it")
+            self._add(_Measured(ScalarNode("", None, *place)), None)
+            return
+        target = self._anchors[event.anchor]
+        if target is None:
+            self._stop(place, f"`*{event.anchor}` stands inside its own anchor")
+            return
+        self._alias_nodes += target.size
+        if self._alias_nodes > MAX_ALIAS_NODES:
+            self._stop(place, f"the aliases of this file write out to more than {MAX_ALIAS_NODES:,} values: use a grid")
+        if len(self._open) + target.height > MAX_DEPTH:
+            self._stop(place, f"with its aliases written out this is nested more than {MAX_DEPTH} levels deep")
+        self._add(target, None)
+
+    def _add(self, measured: _Measured, anchor: str | None) -> None:
+        if anchor:
+            self._anchors[anchor] = measured
+        if self._open:
+            self._open[-1].children.append(measured)
+        else:
+            self.root = measured.node
+
+    def _entries(self, children: list[_Measured]) -> dict[str, tuple[ScalarNode, Node]]:
+        own: dict[str, tuple[ScalarNode, Node]] = {}
+        merge: tuple[ScalarNode, Node] | None = None
+        for index in range(0, len(children) - 1, 2):
+            key, value = children[index].node, children[index + 1].node
+            if not isinstance(key, ScalarNode):
+                self._report.error(key.place, "a key must be a single word, not a list or a mapping")
+            elif key.raw in own or (key.raw == "<<" and merge):
+                first = own[key.raw][0] if key.raw in own else key
+                where = f": it stands on line {first.line} already" if key.raw in own else ""
+                self._report.error(key.place, f"the key `{key.raw}` is written twice{where}")
+            elif key.raw == "<<":
+                merge = key, value
+            else:
+                own[key.raw] = key, value
+        return self._merged(own, *merge) if merge else own
+
+    def _merged(
+        self, own: dict[str, tuple[ScalarNode, Node]], key: ScalarNode, value: Node
+    ) -> dict[str, tuple[ScalarNode, Node]]:
+        """`<<: *base`: the keys of the base come first; a key written here wins, then an earlier base."""
+        sources = value.items if isinstance(value, ListNode) else (value,)
+        merged: dict[str, tuple[ScalarNode, Node]] = {}
+        for source in sources:
+            if not isinstance(source, MapNode):
+                self._report.error(key.place, "`<<` takes a mapping, such as `*name` of an anchored one")
+                continue
+            for name, entry in source.entries.items():
+                merged.setdefault(name, entry)
+        merged.update(own)
+        return merged
+
+
+def _lead(event: Any) -> int | None:
+    """Columns before the text of a scalar that the file shows unaltered on one line, else None."""
+    start, end = event.start_mark, event.end_mark
+    quotes = 1 if event.style in ("'", '"') else 0
+    same = start.line == end.line and end.column - start.column == len(event.value) + 2 * quotes
+    return quotes if same and event.tag is None else None
