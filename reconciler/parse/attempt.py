@@ -1,0 +1,77 @@
+"""What the agent read of one attempt folder and its processes."""
+
+from __future__ import annotations
+
+from reconciler.model.facts import AttemptFacts, Exited, ProcessId, Started, Unknown
+from reconciler.parse.fields import (
+    Malformed,
+    Raw,
+    flag,
+    integer,
+    integers,
+    mapping,
+    number,
+    one_line,
+    optional_number,
+    optional_text,
+    text,
+    told_unknown,
+)
+
+
+def parse_attempt(raw: Raw) -> AttemptFacts | Unknown:
+    """The facts, or Unknown when the agent could not find out or its answer has a hole that a decision could fall into.
+
+    Facts on liveness must be there: a missing one is not "not alive".
+    """
+    try:
+        return told_unknown(mapping(raw, "an attempt")) or _facts(raw)
+    except Malformed as wrong:
+        return Unknown(f"the host's answer about this attempt cannot be read: {wrong}; exq asks again")
+
+
+def _facts(raw: Raw) -> AttemptFacts:
+    told = _told if raw.get("exists") or raw.get("claimed") or raw.get("started") else flag
+    launch_error, setup_error = raw.get("launch_error"), raw.get("setup_error")
+    return AttemptFacts(
+        exists=_told(raw, "exists"),
+        claimed=flag(raw, "claimed"),
+        revoked=flag(raw, "revoked"),
+        started=_started(raw.get("started")),
+        exited=_exited(raw.get("exited")),
+        payload_alive=told(raw, "payload_alive"),
+        shim_alive=told(raw, "shim_alive"),
+        tree_alive=told(raw, "tree_alive"),
+        tree_pids=integers(raw, "tree_pids"),
+        launch_error=None if launch_error is None else one_line(text(raw, "launch_error")),
+        setup_error=None if setup_error is None else one_line(text(raw, "setup_error")),
+        log_bytes=0 if raw.get("log_bytes") is None else integer(raw, "log_bytes"),
+        log_at=optional_number(raw, "log_at"),
+        log_tail=optional_text(raw, "log_tail") or "",
+    )
+
+
+def _told(raw: Raw, key: str) -> bool:
+    """A flag that has to be there."""
+    if key not in raw:
+        raise Malformed(f"`{key}` is missing")
+    return flag(raw, key)
+
+
+def _started(value: object) -> Started | None:
+    if value is None:
+        return None
+    raw = mapping(value, "`started`")
+    boot_id = text(raw, "boot_id")
+    payload = ProcessId(boot_id, integer(raw, "pid"), integer(raw, "start_ticks"))
+    shim = ProcessId(boot_id, integer(raw, "shim_pid"), integer(raw, "shim_start_ticks"))
+    return Started(payload, shim, number(raw, "at"))
+
+
+def _exited(value: object) -> Exited | None:
+    if value is None:
+        return None
+    raw = mapping(value, "`exited`")
+    return Exited(
+        integer(raw, "code"), number(raw, "at"), optional_number(raw, "duration_s"), optional_text(raw, "lock_held")
+    )
