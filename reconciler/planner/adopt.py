@@ -1,0 +1,44 @@
+"""Live attempts of this state folder that the ledger does not follow: claimed, never launched a second time."""
+
+from __future__ import annotations
+
+from reconciler.model.enums import ActionKind, JobStatus, Reason
+from reconciler.model.facts import HostView
+from reconciler.model.ledger import AttemptRecord
+from reconciler.model.names import AttemptRef
+from reconciler.model.plan import Action
+from reconciler.planner.draft import Draft
+
+
+def adopt_strays(draft: Draft) -> None:
+    """Take every stray into the ledger; its job is running until its facts say otherwise."""
+    for name in sorted(draft.observed.hosts):
+        view = draft.observed.hosts[name]
+        if isinstance(view, HostView):
+            for path in view.strays:
+                if path not in draft.ledger.open_attempts:
+                    _adopt(draft, name, path)
+
+
+def _adopt(draft: Draft, host: str, path: str) -> None:
+    try:
+        ref = AttemptRef.parse(path)
+    except ValueError:
+        draft.note_unknown(f"{host}: a process says that it belongs to {path!r}, which is no attempt; it is left alone")
+        return
+    known = _known(draft, ref)
+    ended = known is not None and known.verdict is not None
+    reason = Reason.STRAGGLERS if ended else Reason.ADOPTED
+    message = "processes of it run on after its end" if ended else "it runs on the host and is not in the ledger"
+    draft.actions.append(Action(ActionKind.ADOPT, ref.job, ref.number, reason, message, host))
+    draft.adopting.add(host)
+    draft.unreleased[ref.job] = max(ref.number, draft.unreleased.get(ref.job, 0))
+    draft.wake(draft.now)
+    job = draft.desired.index.get(ref.job)
+    if job is not None and not ended:
+        draft.put(job, JobStatus.RUNNING, Reason.ADOPTED, message, attempt=ref.number)
+
+
+def _known(draft: Draft, ref: AttemptRef) -> AttemptRecord | None:
+    record = draft.ledger.jobs.get(ref.job)
+    return next((a for a in record.attempts if a.number == ref.number), None) if record is not None else None

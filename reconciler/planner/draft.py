@@ -1,0 +1,95 @@
+"""The plan while it is being made: where the rules put what they decide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from reconciler.model.enums import JobStatus, Reason
+from reconciler.model.facts import HostView, Observed, Unknown
+from reconciler.model.ledger import AttemptRecord, Ledger
+from reconciler.model.plan import Action, JobState, Milestone, PhaseState
+from reconciler.model.spec import Desired, Job, Project
+
+LOCAL_HOST = "local"
+"""The name of the machine that the loop runs on."""
+
+
+def host_of(project: Project) -> str:
+    """The host that runs the project's jobs."""
+    return project.ssh or LOCAL_HOST
+
+
+@dataclass(slots=True)
+class Draft:
+    """Inputs and what was decided so far. Lives only inside one call of `plan()`."""
+
+    desired: Desired
+    observed: Observed
+    ledger: Ledger
+    now: float
+    actions: list[Action] = field(default_factory=list)
+    launches: list[Action] = field(default_factory=list)
+    states: dict[str, JobState] = field(default_factory=dict)
+    phases: list[PhaseState] = field(default_factory=list)
+    unknown: dict[str, None] = field(default_factory=dict)
+    milestones: list[Milestone] = field(default_factory=list)
+    released: list[str] = field(default_factory=list)
+    alerts: list[str] = field(default_factory=list)
+    wanted: list[str] = field(default_factory=list)
+    """Jobs that have room and wait only to be looked at."""
+    occupying: dict[str, AttemptRecord] = field(default_factory=dict)
+    """Attempts that still use their slot, by path: live ones, and those whose end is not certain."""
+    holding: dict[str, AttemptRecord] = field(default_factory=dict)
+    """Attempts that still keep their GPUs, by path: until tree, screen and GPU memory are gone."""
+    unreleased: dict[str, int] = field(default_factory=dict)
+    """Jobs of which an attempt (its number) may still be there: no other is started."""
+    adopting: set[str] = field(default_factory=set)
+    """Hosts with live attempts that are taken in by this plan: what they use is not known yet."""
+    wake_at: float | None = None
+
+    def wake(self, at: float | None) -> None:
+        """Ask to look again at this time at the latest."""
+        if at is not None and (self.wake_at is None or at < self.wake_at):
+            self.wake_at = at
+
+    def hold(self, attempt: AttemptRecord) -> None:
+        """The attempt keeps its GPUs, and no other attempt of its job may start."""
+        self.holding[attempt.path] = attempt
+        self.unreleased[attempt.job] = max(attempt.number, self.unreleased.get(attempt.job, 0))
+
+    def view(self, host: str) -> HostView | Unknown:
+        """What is known of a host."""
+        view = self.observed.hosts.get(host)
+        return Unknown(f"host {host} was not looked at") if view is None else view
+
+    def project_of(self, job: str) -> Project | None:
+        """The project a job key belongs to, if the specs still name it."""
+        return self.desired.projects.get(job.split("/", 1)[0])
+
+    def put(
+        self,
+        job: Job,
+        status: JobStatus,
+        reason: Reason,
+        message: str,
+        *,
+        until: float | None = None,
+        attempt: int = 0,
+        drift: bool = False,
+    ) -> None:
+        """Say where a desired job stands."""
+        self.states[job.key] = JobState(job.key, job.project, job.phase, status, reason, message, until, attempt, drift)
+
+    def note_unknown(self, message: str) -> None:
+        """Say once that a probe gave no answer."""
+        self.unknown.setdefault(message)
+
+
+def counts_of(states: Mapping[str, JobState], jobs: tuple[Job, ...]) -> dict[JobStatus, int]:
+    """How many of these jobs are in each status."""
+    counts: dict[JobStatus, int] = {}
+    for job in jobs:
+        status = states[job.key].status
+        counts[status] = counts.get(status, 0) + 1
+    return counts

@@ -1,0 +1,106 @@
+"""Giving out room: which candidates start now, and why the others wait."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reconciler.model.enums import ActionKind, JobStatus, LauncherKind, Reason
+from reconciler.model.facts import Gpu, HostView, OutputFacts
+from reconciler.model.ledger import AttemptRecord, JobRecord
+from reconciler.model.names import AttemptRef, session_name
+from reconciler.model.plan import Launch
+from reconciler.model.spec import Job, Project
+from reconciler.planner.backoff import counted_attempts
+from reconciler.planner.draft import Draft, host_of
+from reconciler.planner.jobs import Candidate, blocked_by
+from reconciler.planner.placement import Refusal, Room
+
+
+def fill(draft: Draft, project: Project, candidates: Sequence[Candidate], room: Room) -> None:
+    """Launch candidates of open phases in their order while there is room; hold the others with the reason."""
+    for candidate in candidates:
+        refusal = (
+            _paused(draft, project, candidate.job)
+            or room.refusal(candidate.job)
+            or _unreleased(draft, candidate.job)
+            or _blocked(draft, candidate, room)
+        )
+        if refusal is not None:
+            draft.put(candidate.job, JobStatus.PENDING, refusal.reason, refusal.message)
+        else:
+            draft.launches.append(_launch(draft, project, candidate, _take(candidate, room)))
+            draft.put(candidate.job, JobStatus.PENDING, candidate.reason, candidate.message)
+
+
+def _paused(draft: Draft, project: Project, job: Job) -> Refusal | None:
+    if not draft.ledger.paused:
+        return None
+    whom = next((name for name in (job.key, project.name) if name in draft.ledger.paused), None)
+    return Refusal(Reason.PAUSED, f"{whom} is paused; exq resume {whom} lifts that") if whom else None
+
+
+def _unreleased(draft: Draft, job: Job) -> Refusal | None:
+    number = draft.unreleased.get(job.key)
+    return None if number is None else Refusal(Reason.STRAGGLERS, f"attempt {number} has not let go yet")
+
+
+def _blocked(draft: Draft, candidate: Candidate, room: Room) -> Refusal | None:
+    """What on the host keeps the job. While that is looked at, its place is kept, so that none behind it passes."""
+    blocked = blocked_by(draft, candidate.job)
+    if blocked is None:
+        return None
+    if draft.wanted and draft.wanted[-1] == candidate.job.key:
+        _take(candidate, room)
+    return Refusal(*blocked)
+
+
+def _take(candidate: Candidate, room: Room) -> tuple[Gpu, ...]:
+    """The GPUs it had before, if they are free; rather others after one whose lock someone else held."""
+    last = candidate.record.last if candidate.record else None
+    if last is None:
+        return room.take(candidate.job)
+    if last.verdict is not None and last.verdict.reason is Reason.LOCK_HELD:
+        return room.take(candidate.job, avoid=last.gpus)
+    return room.take(candidate.job, prefer=last.gpus)
+
+
+def _launch(draft: Draft, project: Project, candidate: Candidate, gpus: tuple[Gpu, ...]) -> Launch:
+    job, record = candidate.job, candidate.record
+    number = (record.attempts[-1].number if record and record.attempts else 0) + 1
+    view = draft.view(host_of(project))
+    assert isinstance(view, HostView)
+    in_screen = project.launcher is LauncherKind.SCREEN or (
+        project.launcher is LauncherKind.AUTO and view.screen_installed
+    )
+    outputs = view.outputs.get(job.key)
+    attempt = AttemptRecord(
+        job=job.key,
+        number=number,
+        generation=job.generation,
+        host=host_of(project),
+        launcher=str(LauncherKind.SCREEN if in_screen else LauncherKind.PROCESS),
+        session=session_name(AttemptRef(job.key, number)) if in_screen else None,
+        gpus=tuple(gpu.uuid for gpu in gpus),
+        gpu_indices=tuple(gpu.index for gpu in gpus),
+        intended_at=draft.now,
+        revision=draft.desired.revision,
+        outputs_before=outputs.fingerprints if isinstance(outputs, OutputFacts) else (),
+    )
+    return Launch(
+        kind=ActionKind.LAUNCH,
+        job=job.key,
+        attempt=number,
+        reason=candidate.reason,
+        message=_message(project, candidate, record, job),
+        host=attempt.host,
+        gpus=attempt.gpus,
+        gpu_indices=attempt.gpu_indices,
+        record=attempt,
+    )
+
+
+def _message(project: Project, candidate: Candidate, record: JobRecord | None, job: Job) -> str:
+    if candidate.reason is not Reason.REQUEUED:
+        return candidate.message
+    tries = len(counted_attempts(record, job.generation)) + 1
+    return f"{candidate.message} (try {tries})"

@@ -1,0 +1,232 @@
+"""Slots and GPUs: what is free for a project, and in words what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from reconciler.model.enums import LauncherKind, Reason, Waves
+from reconciler.model.facts import DiskFacts, Gpu, HostView, Unknown
+from reconciler.model.ledger import AttemptRecord
+from reconciler.model.spec import Job, Project
+from reconciler.planner.draft import Draft, host_of
+from reconciler.planner.limits import DISK_FREE_MIN_MIB, DISK_POLL_S, RELEASE_POLL_MAX_S
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why no job of the project can start now."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(slots=True)
+class Room:
+    """What a project may still use in this plan. Consumed job by job, in spec order."""
+
+    host: str
+    slots: int
+    free_gpus: list[Gpu] = field(default_factory=list)
+    gpu_count: int = 0
+    """How many GPUs the project may use, free or not."""
+    closed: Refusal | None = None
+    """Why nothing at all can start."""
+    full: Refusal | None = None
+    """Why nothing more can start once the slots are taken; None: because the GPUs are."""
+    describe: Callable[[Sequence[Gpu]], str] = str
+    """In words, why only these GPUs are free."""
+    _no_gpu: Refusal | None = None
+
+    def refusal(self, job: Job) -> Refusal | None:
+        """Why this job cannot start now; None when there is room for it."""
+        if self.closed is not None:
+            return self.closed
+        if job.gpus > self.gpu_count:
+            message = f"it needs {job.gpus} GPUs, the project may use {self.gpu_count} here"
+            return Refusal(Reason.NO_SUCH_GPU, message)
+        if self.slots < 1 and self.full is not None:
+            return self.full
+        if self.slots < 1 or len(self.free_gpus) < job.gpus:
+            self._no_gpu = self._no_gpu or Refusal(Reason.NO_FREE_GPU, self.describe(self.free_gpus))
+            return self._no_gpu
+        return None
+
+    def take(self, job: Job, prefer: Sequence[str] = (), avoid: Sequence[str] = ()) -> tuple[Gpu, ...]:
+        """Take a slot and the job's GPUs: those of `prefer` first, those of `avoid` last. There has to be room."""
+        ordered = sorted(self.free_gpus, key=lambda gpu: (gpu.uuid in avoid, gpu.uuid not in prefer, gpu.index))
+        taken = tuple(ordered[: job.gpus])
+        self.free_gpus = [gpu for gpu in self.free_gpus if gpu not in taken]
+        self.slots -= 1
+        self._no_gpu = None
+        return taken
+
+
+def room_for(draft: Draft, project: Project, leased: set[str]) -> Room:
+    """What is free for a project. `leased` are the UUIDs that attempts hold, and those given out in this plan."""
+    host = host_of(project)
+    view = draft.view(host)
+    if isinstance(view, Unknown):
+        return Room(host, 0, closed=Refusal(Reason.HOST_UNKNOWN, view.message))
+    closed = (
+        _disk_refusal(draft, view)
+        or _adoption_refusal(draft, host)
+        or _screen_refusal(draft, project, view)
+        or _wave_refusal(draft, project)
+    )
+    if closed is not None:
+        return Room(host, 0, closed=closed)
+    busy = sum(1 for attempt in draft.occupying.values() if _belongs(attempt, project))
+    if project.gpu_pool is None:
+        limit = project.max_parallel or 1
+        full = Refusal(Reason.NO_FREE_SLOT, f"all {limit} slots are in use (max_parallel)")
+        return Room(host, max(0, limit - busy), full=full)
+    return _gpu_room(draft, project, view, busy, leased)
+
+
+def _belongs(attempt: AttemptRecord, project: Project) -> bool:
+    return attempt.job.startswith(project.name + "/")
+
+
+def _gpu_room(draft: Draft, project: Project, view: HostView, busy: int, leased: set[str]) -> Room:
+    if isinstance(view.gpus, Unknown):
+        draft.note_unknown(f"{view.host}: {view.gpus.message}; nothing is launched on its GPUs")
+        return Room(view.host, 0, closed=Refusal(Reason.GPU_UNKNOWN, view.gpus.message))
+    pool = pool_of(project, view.gpus)
+    if not pool:
+        return Room(view.host, 0, closed=Refusal(Reason.NO_SUCH_GPU, _missing_gpus(project, view.host, view.gpus)))
+    if len(pool) < len(set((project.gpu_pool and project.gpu_pool.ids) or ())):
+        draft.alerts.append(f"{project.name}: {_missing_gpus(project, view.host, view.gpus)}")
+    limit = project.max_parallel or len(pool)
+    threshold = project.gpu_free_threshold_mib
+    free = [gpu for gpu in pool if is_free(gpu, threshold) and gpu.uuid not in leased]
+    if busy < limit and any(not is_free(gpu, threshold) for gpu in pool):
+        draft.wake(draft.now + RELEASE_POLL_MAX_S)  # others use it; one of ours is polled by its own attempt
+    full = Refusal(Reason.NO_FREE_SLOT, f"all {limit} slots are in use (max_parallel)")
+    return Room(
+        view.host,
+        max(0, limit - busy),
+        free,
+        gpu_count=len(pool),
+        full=full if project.max_parallel else None,
+        describe=lambda left: describe_gpus(pool, left, threshold, draft.holding, leased),
+    )
+
+
+def _missing_gpus(project: Project, host: str, gpus: Sequence[Gpu]) -> str:
+    asked = ", ".join((project.gpu_pool and project.gpu_pool.ids) or ())
+    has = ", ".join(str(gpu.index) for gpu in sorted(gpus, key=lambda gpu: gpu.index)) or "none"
+    return f"the specs ask for GPU {asked}, {host} has {has}" if asked else f"{host} shows no GPU"
+
+
+def pool_of(project: Project, gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
+    """The host's GPUs that the project may use, in index order."""
+    ids = project.gpu_pool.ids if project.gpu_pool is not None else ()
+    chosen = gpus if ids is None else [gpu for gpu in gpus if str(gpu.index) in ids or gpu.uuid in ids]
+    return tuple(sorted(chosen, key=lambda gpu: gpu.index))
+
+
+def is_free(gpu: Gpu, threshold_mib: int) -> bool:
+    """Its memory is known to be under the threshold."""
+    return gpu.used_mib is not None and gpu.used_mib <= threshold_mib
+
+
+def describe_gpus(
+    pool: Sequence[Gpu],
+    free: Sequence[Gpu],
+    threshold_mib: int,
+    holding: Mapping[str, AttemptRecord],
+    leased: set[str],
+) -> str:
+    """In words, who uses which GPU: `0 of 4 GPUs free: GPU 0 ours, GPU 2 14,850 MiB used by pid 2797307 (alice)`."""
+    owner = {uuid: attempt.job for attempt in holding.values() for uuid in attempt.gpus}
+    parts = [_describe(gpu, threshold_mib, owner, leased) for gpu in pool if gpu not in free]
+    return f"{len(free)} of {len(pool)} GPUs free: {', '.join(parts)}" if parts else f"all {len(pool)} GPUs taken"
+
+
+def _describe(gpu: Gpu, threshold_mib: int, owner: Mapping[str, str], leased: set[str]) -> str:
+    label = f"GPU {gpu.index}"
+    if gpu.uuid in owner:
+        return f"{label} runs {owner[gpu.uuid]}"
+    if gpu.uuid in leased:
+        return f"{label} just given out"
+    if gpu.used_mib is None:
+        return f"{label} does not report its memory"
+    if is_free(gpu, threshold_mib):
+        return f"{label} just given out"
+    users = [f"pid {p.pid}" + (f" ({p.user})" if p.user else "") for p in gpu.processes]
+    by = f" by {', '.join(users)}" if users else f" (threshold {threshold_mib:,} MiB), by no visible process"
+    return f"{label}: {gpu.used_mib:,} MiB used{by}"
+
+
+def _disk_refusal(draft: Draft, view: HostView) -> Refusal | None:
+    disk = view.disk
+    if isinstance(disk, Unknown):
+        draft.note_unknown(f"{view.host}: {disk.message}; nothing is launched there")
+        draft.wake(draft.now + DISK_POLL_S)
+        return Refusal(Reason.DISK_FULL, disk.message)
+    if disk.writable and disk.free_mib >= DISK_FREE_MIN_MIB:
+        return None
+    draft.wake(draft.now + DISK_POLL_S)
+    return Refusal(Reason.DISK_FULL, _disk_message(disk))
+
+
+def _disk_message(disk: DiskFacts) -> str:
+    if not disk.writable:
+        return f"the state folder cannot be written: {disk.message}"
+    return f"only {disk.free_mib} MiB are free in the state folder, {DISK_FREE_MIN_MIB} are needed to start a job"
+
+
+def _adoption_refusal(draft: Draft, host: str) -> Refusal | None:
+    """What a live attempt that is only now taken in uses is known at the next look."""
+    if host not in draft.adopting:
+        return None
+    return Refusal(Reason.ATTEMPT_UNKNOWN, "a live attempt that the ledger did not follow is taken in first")
+
+
+def _screen_refusal(draft: Draft, project: Project, view: HostView) -> Refusal | None:
+    wants = project.launcher is LauncherKind.SCREEN or (project.launcher is LauncherKind.AUTO and view.screen_installed)
+    if not wants:
+        return None
+    if not view.screen_installed:
+        message = "screen is not installed here; install it, or set launcher: process"
+        draft.note_unknown(f"{view.host}: {message}; nothing is launched in screens")
+        return Refusal(Reason.SCREEN_UNKNOWN, message)
+    if isinstance(view.sessions, Unknown):
+        draft.note_unknown(f"{view.host}: {view.sessions.message}; nothing is launched in screens")
+        return Refusal(Reason.SCREEN_UNKNOWN, view.sessions.message)
+    return None
+
+
+def _wave_refusal(draft: Draft, project: Project) -> Refusal | None:
+    """Barrier waves: nothing starts until the whole wave before is gone, screens and GPU memory included."""
+    if project.waves is not Waves.BARRIER:
+        return None
+    still = [attempt.job for attempt in draft.holding.values() if _belongs(attempt, project)]
+    if still:
+        message = f"the wave before has {len(still)} still there: {', '.join(sorted(still)[:3])}"
+        return Refusal(Reason.WAVE_NOT_SETTLED, message)
+    return _wave_memory_refusal(draft, project)
+
+
+def _wave_memory_refusal(draft: Draft, project: Project) -> Refusal | None:
+    view = draft.view(host_of(project))
+    if project.gpu_pool is None or not isinstance(view, HostView) or not isinstance(view.gpus, tuple):
+        return None
+    lasts = [record.last for key, record in draft.ledger.jobs.items() if key.startswith(project.name + "/")]
+    attempts = [attempt for attempt in lasts if attempt is not None]
+    newest = max((attempt.intended_at for attempt in attempts), default=None)
+    wave = {uuid for attempt in attempts if attempt.intended_at == newest for uuid in attempt.gpus}
+    busy = [g for g in view.gpus if g.uuid in wave and _is_ours_still(g, project.gpu_free_threshold_mib)]
+    if not busy:
+        return None
+    draft.wake(draft.now + RELEASE_POLL_MAX_S)  # while it is fresh, the attempt itself is looked at more often
+    used = ", ".join(f"GPU {gpu.index}: {gpu.used_mib or 0:,} MiB" for gpu in busy)
+    return Refusal(Reason.WAVE_NOT_SETTLED, f"GPU memory of the wave before is not released: {used}")
+
+
+def _is_ours_still(gpu: Gpu, threshold_mib: int) -> bool:
+    """Its memory is in use, and not by processes that are known to be someone else's: those belong to no wave."""
+    if is_free(gpu, threshold_mib):
+        return False
+    return not gpu.processes or any(process.attempt is not None for process in gpu.processes)

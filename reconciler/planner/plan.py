@@ -1,0 +1,142 @@
+"""`plan()`: desired, observed and intended state in, one decision out.
+
+Order matters: attempts first (what is over frees room), then jobs, phase by phase (what is completed opens
+phases), then launches into what is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import sha256
+
+from reconciler.model.enums import JobStatus, Reason
+from reconciler.model.facts import Observed, Unknown
+from reconciler.model.ledger import Ledger
+from reconciler.model.plan import Action, Milestone, Plan, Settle
+from reconciler.model.spec import Desired, Phase, Project
+from reconciler.planner.adopt import adopt_strays
+from reconciler.planner.draft import Draft
+from reconciler.planner.jobs import Candidate, review_job
+from reconciler.planner.launch import fill
+from reconciler.planner.limits import FINISH_POLL_S
+from reconciler.planner.phases import Gate, blocked_for_good, gate_of, in_dependency_order, phase_state
+from reconciler.planner.placement import Room, room_for
+from reconciler.planner.review import review_attempts
+
+
+def plan(desired: Desired, observed: Observed, ledger: Ledger, now: float) -> Plan:
+    """Decide everything for one look at the world. Pure: the same arguments give the same plan."""
+    draft = Draft(desired, observed, ledger, now)
+    _note_unknown_hosts(draft)
+    review_attempts(draft)
+    adopt_strays(draft)
+    leased = {uuid for attempt in draft.holding.values() for uuid in attempt.gpus}
+    for project in desired.projects.values():
+        _plan_project(draft, project, leased)
+    _check_launches(draft)
+    return _finish(draft)
+
+
+def _note_unknown_hosts(draft: Draft) -> None:
+    for name, view in draft.observed.hosts.items():
+        if isinstance(view, Unknown):
+            draft.note_unknown(f"{name}: {view.message}; its jobs are left as they are")
+
+
+def _plan_project(draft: Draft, project: Project, leased: set[str]) -> None:
+    before = len(draft.launches)
+    room: Room | None = None
+    gates: dict[str, Gate] = {}
+    for phase in in_dependency_order(project):
+        gate = gate_of(draft, project, phase, gates)
+        gates[phase.name] = gate
+        candidates = _review_phase(draft, project, phase)
+        if not gate.open:
+            _hold_all(draft, candidates, gate)
+        elif candidates:
+            room = room or room_for(draft, project, leased)
+            fill(draft, project, candidates, room)
+    launched = draft.launches[before:]
+    leased.update(uuid for action in launched for uuid in action.gpus)
+    for phase in project.phases:
+        draft.phases.append(phase_state(draft, project, phase, gates[phase.name]))
+    _milestones(draft, project, launches=bool(launched))
+
+
+def _review_phase(draft: Draft, project: Project, phase: Phase) -> list[Candidate]:
+    found: list[Candidate] = []
+    for job in phase.jobs:
+        if job.key in draft.states:
+            continue
+        candidate = review_job(draft, project, job)
+        if candidate is not None:
+            found.append(candidate)
+    return found
+
+
+def _hold_all(draft: Draft, candidates: Iterable[Candidate], gate: Gate) -> None:
+    for candidate in candidates:
+        draft.put(candidate.job, JobStatus.PENDING, gate.reason, gate.message)
+
+
+def _milestones(draft: Draft, project: Project, *, launches: bool) -> None:
+    run = draft.ledger.runs.get(project.name)
+    running = run is not None and run.settled_at is None
+    if launches and not running:
+        draft.milestones.append(Milestone(project.name, settled=False))
+    elif running and not launches and _project_settled(draft, project):
+        draft.milestones.append(Milestone(project.name, settled=True))
+
+
+def _project_settled(draft: Draft, project: Project) -> bool:
+    prefix = project.name + "/"
+    if any(attempt.job.startswith(prefix) for attempt in draft.holding.values()):
+        return False
+    return all(blocked_for_good(draft.states[job.key]) for job in project.jobs())
+
+
+def _check_launches(draft: Draft) -> None:
+    """S1 and S10 at run time: a plan that breaks them is a bug, and is not carried out."""
+    jobs = [action.job for action in draft.launches]
+    gpus = [uuid for action in draft.launches for uuid in action.gpus]
+    live = {attempt.job for attempt in draft.holding.values()}
+    held = {uuid for attempt in draft.holding.values() for uuid in attempt.gpus}
+    if len(set(jobs)) != len(jobs) or live.intersection(jobs):
+        raise AssertionError(f"plan launches a job that is live or twice: {sorted(jobs)}")
+    if len(set(gpus)) != len(gpus) or held.intersection(gpus):
+        raise AssertionError(f"plan gives a GPU out twice: {sorted(gpus)}")
+
+
+def _finish(draft: Draft) -> Plan:
+    actions = (*draft.actions, *draft.launches)
+    states = {job.key: draft.states[job.key] for job in draft.desired.jobs() if job.key in draft.states}
+    states.update((key, state) for key, state in draft.states.items() if key not in states)
+    disk_full = [state.project for state in states.values() if state.reason is Reason.DISK_FULL]
+    if disk_full:
+        draft.alerts.append(f"disk full: {len(disk_full)} jobs are held until there is room")
+    over = all(blocked_for_good(state) for state in states.values())
+    ends = any(isinstance(action, Settle) and not action.revoke for action in actions)
+    changes = bool(draft.milestones or draft.released)
+    if over and (ends or changes):
+        draft.wake(draft.now + FINISH_POLL_S)  # to see that nothing is left
+    return Plan(
+        plan_id=plan_id(draft.desired, actions),
+        actions=actions,
+        states=states,
+        phases=tuple(draft.phases),
+        unknown=tuple(draft.unknown),
+        milestones=tuple(draft.milestones),
+        released=tuple(draft.released),
+        wake_at=draft.wake_at,
+        settled=over and not actions and not changes and not draft.holding and not draft.ledger.open_attempts,
+        alerts=tuple(draft.alerts),
+        wanted=tuple(draft.wanted),
+    )
+
+
+def plan_id(desired: Desired, actions: Iterable[Action]) -> str:
+    """The same for the same specs and the same actions, whoever computes it."""
+    digest = sha256(desired.version.encode())
+    for action in actions:
+        digest.update(f"\n{action.kind} {action.path} {action.reason} {','.join(action.gpus)}".encode())
+    return digest.hexdigest()[:12]
