@@ -1,0 +1,117 @@
+"""Where everything lies in a state folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.store.atomic import mapped, sync_folder
+
+PRIVATE = 0o700
+
+
+def component(text: str) -> str:
+    """An id as part of one file name: `%` and `/` are percent-encoded."""
+    return text.replace("%", "%25").replace("/", "%2F")
+
+
+@dataclass(frozen=True, slots=True)
+class StatePaths:
+    """The places of one state folder. Making this object touches nothing."""
+
+    root: Path
+
+    @property
+    def ledger(self) -> Path:
+        """The sqlite ledger: an index of the attempt folders."""
+        return self.root / "ledger.sqlite3"
+
+    @property
+    def audit(self) -> Path:
+        """The audit trail, one JSON object a line."""
+        return self.root / "audit.jsonl"
+
+    @property
+    def daemon_lock(self) -> Path:
+        """Held by the one loop of this state folder."""
+        return self.root / "daemon.lock"
+
+    @property
+    def attempts(self) -> Path:
+        """`<project>/<job>/<n>/`: the truth about every attempt."""
+        return self.root / "attempts"
+
+    @property
+    def spool(self) -> Path:
+        """Markers of attempts that have just ended."""
+        return self.root / "spool"
+
+    @property
+    def locks(self) -> Path:
+        """One lock a job, held by its payload's processes."""
+        return self.root / "locks"
+
+    @property
+    def bin(self) -> Path:
+        """Installed copies of the shim."""
+        return self.root / "bin"
+
+    @property
+    def requests(self) -> Path:
+        """What users asked for and the loop has not carried out yet."""
+        return self.root / "requests"
+
+    @property
+    def accepted(self) -> Path:
+        """Requests that were carried out."""
+        return self.requests / "accepted"
+
+    @property
+    def specs_good(self) -> Path:
+        """The last text of each spec file that loaded."""
+        return self.root / "specs-good"
+
+    @property
+    def validated(self) -> Path:
+        """A cache: digests of spec texts that the schema accepted."""
+        return self.root / "validated"
+
+    def attempt(self, path: str) -> Path:
+        """The folder of the attempt `project/id/number`."""
+        return self.attempts / path
+
+    def marker(self, path: str) -> Path:
+        """The spool marker of the attempt `project/id/number`."""
+        project, job, number = path.split("/")
+        return self.spool / f"{component(project)}%{component(job)}%{number}"
+
+    def job_lock(self, key: str) -> Path:
+        """The lock of the job `project/id`."""
+        project, job = key.split("/")
+        return self.locks / f"{component(project)}%{component(job)}.lock"
+
+    def ensure(self) -> None:
+        """Make the folders that are missing, with mode 0700; those that exist keep their mode.
+
+        Raises StoreError or StoreFull."""
+        with mapped("make the state folder", self.root):
+            if not self.root.is_dir():
+                self.root.parent.mkdir(parents=True, exist_ok=True)
+                _make(self.root)
+                sync_folder(self.root.parent)
+            made = [_make(folder) for folder in self._folders()]
+            if any(made):
+                sync_folder(self.root)
+
+    def _folders(self) -> tuple[Path, ...]:
+        return (self.attempts, self.spool, self.locks, self.bin, self.requests, self.accepted, self.specs_good)
+
+
+def _make(folder: Path) -> bool:
+    try:
+        folder.mkdir(mode=PRIVATE)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+        return False
+    return True
