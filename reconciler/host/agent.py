@@ -1,0 +1,1238 @@
+"""The part of exq that touches a host: it reports facts and carries out single effects, and decides nothing.
+
+Everything goes through `Agent.handle(request) -> reply`, JSON-able both ways, so that one file serves this host and,
+streamed over SSH, any other. It uses the standard library only and runs on Python 3.6.
+
+Two rules hold throughout. A read that failed is {"unknown": "why"}, never "nothing there". And signs of life are read
+before signs of completion: in the other order an attempt that ends in between looks lost.
+
+Times are seconds since the epoch on this host. A process is known by boot id, pid and start time in clock ticks.
+"""
+
+import bisect
+import contextlib
+import errno
+import fcntl
+import fnmatch
+import hashlib
+import json
+import os
+import platform
+import pwd
+import re
+import selectors
+import shutil
+import signal
+import stat as stat_bits
+import subprocess
+import time
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+
+VERSION = 1
+LOG_TAIL_BYTES = 64 * 1024
+COMMAND_CACHE_S = 10.0
+COMMANDS_AT_ONCE = 8
+DISK_CHECK_S = 5.0
+YOUNG_PROCESS_S = 60.0
+PATHS_LIMIT = 100
+SOCKET_PATH_MAX_BYTES = 107
+LONGEST_PID = "4194304"
+DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+ABSENT_ERRORS = (errno.ENOENT, errno.ENOTDIR)
+DAEMON_ONLY = re.compile(r"EXQ_(?!CONDA_HOOK$)|(STY|WINDOW|NOTIFY_SOCKET)$|WATCHDOG_|LISTEN_(FDS|PID|FDNAMES)$")
+GPU_QUERY = ["--query-gpu=index,uuid,name,memory.used,memory.total,utilization.gpu", "--format=csv,noheader,nounits"]
+APPS_QUERY = ["--query-compute-apps=pid,gpu_uuid,used_memory", "--format=csv,noheader,nounits"]
+ATTEMPT_PATH = re.compile(r"(?!\.{1,2}/)[^/\n]+/(?!\.{1,2}/)[^/\n]+/[0-9]{1,9}\Z")
+SIGNAL_RESET = "env --default-signal=INT,QUIT"
+
+Json = Dict[str, Any]
+
+
+class Refused(Exception):
+    """The request is wrong, or what it asks for may not be done; the message says why."""
+
+
+class Unreadable(Exception):
+    """A fact could not be read; the message says which and why."""
+
+
+# --- files
+
+
+def read_file(path: str, limit: int = 1 << 20) -> Optional[Tuple[bytes, float]]:
+    """The first `limit` bytes and the modification time; None when there is no such file. Raises Unreadable."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            return os.read(fd, limit), os.fstat(fd).st_mtime
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if error.errno in ABSENT_ERRORS:
+            return None
+        raise Unreadable(f"{path} cannot be read: {error.strerror}") from error
+
+
+def read_record(path: str) -> Optional[Tuple[Json, float]]:
+    """A JSON record of the shim and its time. One without its final newline was never completed: None."""
+    found = read_file(path)
+    if found is None or not found[0].endswith(b"\n"):
+        return None
+    try:
+        record = json.loads(found[0].decode("utf-8"))
+    except ValueError:
+        record = None
+    if not isinstance(record, dict):
+        raise Unreadable(f"{path} is damaged: it holds no JSON object")
+    return record, found[1]
+
+
+def first_line(text: str, limit: int = 500) -> str:
+    """The first line that says something."""
+    for line in text.splitlines():
+        if line.strip():
+            return line.strip()[:limit]
+    return ""
+
+
+def write_durably(path: str, text: str, mode: int = 0o600) -> None:
+    """Write under a temporary name, fsync, rename: after a crash the file is whole or not there."""
+    temporary = f"{path}.tmp"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with open(fd, "w", encoding="utf-8", newline="") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(fd)
+    os.rename(temporary, path)
+
+
+def existing_folder(path: str) -> str:
+    """The folder itself, or the nearest one above it that is there."""
+    while not os.path.isdir(path) and path != "/":
+        path = os.path.dirname(path)
+    return path
+
+
+def sync_folder(path: str) -> None:
+    """Make the names in a folder survive a power failure."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def create_exclusively(path: str, text: str) -> bool:
+    """Create a file that must not exist yet, durably. False when it does."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return False
+    try:
+        os.write(fd, text.encode("utf-8"))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    return True
+
+
+def lock_holder(path: str) -> Optional[str]:
+    """Who holds a lock: None for nobody, else the last line of its file (the attempt, as its shim noted it).
+
+    Raises FileNotFoundError when the file was removed, and Unreadable."""
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise Unreadable(f"the lock {path} cannot be read: {error.strerror}") from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        lines = os.pread(fd, 4096, max(0, os.fstat(fd).st_size - 4096)).decode("utf-8", "replace").splitlines()
+        return lines[-1] if lines else ""
+    except OSError as error:
+        raise Unreadable(f"the lock {path} cannot be probed: {error.strerror}") from error
+    finally:
+        os.close(fd)
+
+
+def encoded(name: str) -> str:
+    """A project or job id as part of a file name that joins several with `%`."""
+    return name.replace("%", "%25").replace("/", "%2F")
+
+
+# --- processes
+
+
+class Stat(NamedTuple):
+    """What /proc/PID/stat says, as far as it matters here."""
+
+    pid: int
+    name: bytes
+    state: str
+    session: int
+    threads: int
+    start_ticks: int
+
+    @property
+    def alive(self) -> bool:
+        """A zombie is dead, unless only its first thread has ended."""
+        return self.state not in ("Z", "X", "x") or self.threads > 1
+
+
+class Process(NamedTuple):
+    """A live process of this user; `attempt` when it carries the marker of an attempt of this state folder."""
+
+    stat: Stat
+    attempt: Optional[str]
+
+
+def read_proc(pid: int, name: str) -> bytes:
+    """A file of /proc/PID; empty when the process is gone or is not ours to look at."""
+    try:
+        fd = os.open(f"/proc/{pid}/{name}", os.O_RDONLY)
+    except OSError:
+        return b""
+    try:
+        chunks = []
+        while True:
+            chunk = os.read(fd, 1 << 16)
+            chunks.append(chunk)
+            if not chunk or name == "stat":
+                return b"".join(chunks)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+
+
+def process_stat(pid: int) -> Optional[Stat]:
+    """None when there is no such process. The name may hold anything, blanks and brackets too."""
+    raw = read_proc(pid, "stat")
+    end = raw.rfind(b")")
+    if end < 0:
+        return None
+    fields = raw[end + 2 :].split(None, 20)
+    name = raw[raw.find(b"(") + 1 : end]
+    return Stat(pid, name, fields[0].decode(), int(fields[3]), int(fields[17]), int(fields[19]))
+
+
+def is_alive(pid: int, start_ticks: int) -> bool:
+    """Whether exactly that process, not a later one with its pid, is alive."""
+    stat = process_stat(pid)
+    return stat is not None and stat.start_ticks == start_ticks and stat.alive
+
+
+def owner_of(pid: int) -> Optional[int]:
+    """The user id a process runs as; None when it is gone."""
+    try:
+        return os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return None
+
+
+def environment_of(pid: int) -> Dict[bytes, bytes]:
+    """The environment a process was started with, as far as it can be read."""
+    pairs = (entry.partition(b"=") for entry in read_proc(pid, "environ").split(b"\0"))
+    return {key: value for key, _, value in pairs}
+
+
+def boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def describe_command(pid: int) -> Optional[str]:
+    """Name and arguments of a process for people, at most 120 characters."""
+    words = read_proc(pid, "cmdline").decode("utf-8", "replace").rstrip("\0").split("\0")
+    if words == [""]:
+        stat = process_stat(pid)
+        return stat.name.decode("utf-8", "replace") if stat else None
+    return " ".join([os.path.basename(words[0]), *words[1:]])[:120]
+
+
+def send_signal(stat: Stat, number: int) -> bool:
+    """Signal exactly this process of this user; False when it is gone, is another by now, or is not ours."""
+    pidfd = None
+    try:
+        if hasattr(os, "pidfd_open") and hasattr(signal, "pidfd_send_signal"):
+            pidfd = os.pidfd_open(stat.pid)
+        if owner_of(stat.pid) != os.getuid() or not is_alive(stat.pid, stat.start_ticks):
+            return False
+        if pidfd is not None:
+            signal.pidfd_send_signal(pidfd, number)
+        else:
+            os.kill(stat.pid, number)
+        return True
+    except (ProcessLookupError, PermissionError):
+        return False
+    finally:
+        if pidfd is not None:
+            os.close(pidfd)
+
+
+class ProcessTable:
+    """The processes of this user and the attempts they belong to; environments are read once a process."""
+
+    def __init__(self, state: str) -> None:
+        self._state = state
+        self._known = {}  # type: Dict[int, Tuple[int, bytes, bool, Optional[str]]]
+        self._ticks_per_s = os.sysconf("SC_CLK_TCK")
+
+    def scan(self) -> List[Process]:
+        """All live processes of this user but the agent itself."""
+        young_from = (time.clock_gettime(time.CLOCK_MONOTONIC) - YOUNG_PROCESS_S) * self._ticks_per_s
+        found = []
+        known = {}  # type: Dict[int, Tuple[int, bytes, bool, Optional[str]]]
+        for entry in os.listdir("/proc"):
+            if not entry.isdigit():
+                continue
+            stat = process_stat(int(entry))
+            if stat is None or not stat.alive:
+                continue
+            mine, attempt = self._look_up(stat, young_from)
+            known[stat.pid] = (stat.start_ticks, stat.name, mine, attempt)
+            if mine and stat.pid != os.getpid():
+                found.append(Process(stat, attempt))
+        self._known = known
+        return found
+
+    def _look_up(self, stat: Stat, young_from: float) -> Tuple[bool, Optional[str]]:
+        start_ticks, name, mine, attempt = self._known.get(stat.pid, (-1, b"", False, None))
+        if (start_ticks, name) == (stat.start_ticks, stat.name) and (attempt or stat.start_ticks < young_from):
+            return mine, attempt
+        # A process just forked still shows what its parent was started with, so the young are looked at again.
+        mine = owner_of(stat.pid) == os.getuid()
+        return mine, self.attempt_of(stat.pid) if mine else None
+
+    def attempt_of(self, pid: int) -> Optional[str]:
+        """The attempt of this state folder whose marker a process carries."""
+        environment = environment_of(pid)
+        # EXQ_SHIM tells a run by the shim from a job.sh that someone runs by hand, which is theirs to keep.
+        if b"EXQ_SHIM" not in environment or b"EXQ_STATE" not in environment:
+            return None
+        attempt = os.fsdecode(environment.get(b"EXQ_ATTEMPT", b""))
+        state = os.fsdecode(environment[b"EXQ_STATE"])
+        return attempt if ATTEMPT_PATH.match(attempt) and os.path.realpath(state) == self._state else None
+
+
+def holds_open(pid: int, path: str) -> bool:
+    """Whether a process has that file open."""
+    try:
+        wanted = os.stat(path)
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                if os.path.samestat(os.stat(f"/proc/{pid}/fd/{descriptor}"), wanted):
+                    return True
+            except FileNotFoundError:
+                continue
+    except OSError:
+        return False
+    return False
+
+
+# --- children with a deadline
+
+
+class Child:
+    """A program whose output is awaited for so long and no longer.
+
+    A program in uninterruptible sleep cannot even be killed: it is left behind unreaped, never waited for."""
+
+    def __init__(self, argv: List[str], cwd: Optional[str] = None, env: Optional[Dict[str, str]] = None) -> None:
+        self.output = b""
+        self.timed_out = False
+        self.missing = False
+        self._popen = None  # type: Optional[subprocess.Popen[bytes]]
+        try:
+            self._popen = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd=cwd,
+                env=env,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self.missing = isinstance(error, FileNotFoundError)
+            self.output = f"{argv[0]}: {error.strerror}".encode()
+
+    @property
+    def running(self) -> bool:
+        return self._popen is not None and self._popen.poll() is None
+
+    @property
+    def stream(self) -> Any:
+        return self._popen.stdout if self._popen is not None else None
+
+    @property
+    def text(self) -> str:
+        return self.output.decode("utf-8", "replace")
+
+    @property
+    def exit_code(self) -> int:
+        if self._popen is None:
+            return 127
+        return -1 if self._popen.returncode is None else self._popen.returncode
+
+    def finish(self, seconds_left: float) -> None:
+        """Its output has ended: take its exit code, which is due any moment."""
+        if self._popen is None:
+            return
+        try:
+            self._popen.wait(max(0.0, seconds_left))
+        except subprocess.TimeoutExpired:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Kill it with all it started, without waiting for that to work."""
+        self.timed_out = True
+        if self._popen is not None:
+            with contextlib.suppress(OSError):
+                os.killpg(self._popen.pid, signal.SIGKILL)
+            self._popen.poll()
+
+    def facts(self) -> Json:
+        return {"text": self.text, "exit": self.exit_code, "timed_out": self.timed_out, "missing": self.missing}
+
+
+def collect(children: Iterable[Child], deadline_s: float) -> None:
+    """Read all of them to their end, or until the deadline."""
+    until = time.monotonic() + deadline_s
+    with selectors.DefaultSelector() as selector:
+        for child in children:
+            if child.stream is not None:
+                selector.register(child.stream, selectors.EVENT_READ, child)
+        while selector.get_map():
+            for key, _ in selector.select(max(0.0, until - time.monotonic())):
+                chunk = os.read(key.fd, 1 << 16)
+                key.data.output += chunk
+                if not chunk:
+                    selector.unregister(key.fileobj)
+                    key.data.stream.close()
+                    key.data.finish(until - time.monotonic())
+            if time.monotonic() >= until:
+                break
+        for key in list(selector.get_map().values()):
+            key.data.stream.close()
+            key.data.abandon()
+
+
+# --- output patterns
+
+
+def is_pattern(text: str) -> bool:
+    return any(character in text for character in "*?[")
+
+
+def star_matcher(component: str) -> Callable[[str], bool]:
+    """Match a name with nothing but stars in it; much quicker than compiling an expression for each of 10,000."""
+    head, middle, tail = component.split("*", 1)[0], component.split("*")[1:-1], component.rsplit("*", 1)[1]
+
+    def matches(name: str) -> bool:
+        if len(name) < len(head) + len(tail) or not name.startswith(head) or not name.endswith(tail):
+            return False
+        at, end = len(head), len(name) - len(tail)
+        for piece in middle:
+            at = name.find(piece, at, end)
+            if at < 0:
+                return False
+            at += len(piece)
+        return True
+
+    return matches
+
+
+class Listing:
+    """The names in a folder, searchable by their beginning or their end."""
+
+    def __init__(self, folder: str) -> None:
+        self.folders = []  # type: List[str]
+        names = []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                names.append(entry.name)
+                if entry.is_dir(follow_symlinks=False):
+                    self.folders.append(entry.name)
+        self._names = sorted(names)
+        self._reversed = sorted(name[::-1] for name in names)
+
+    def matching(self, component: str) -> List[str]:
+        """Names that match one component of a pattern; hidden ones only when it starts with a dot."""
+        literals = re.split(r"[*?\[\]]", component)
+        names = self._between(self._names, literals[0])
+        ends = self._between(self._reversed, literals[-1][::-1])
+        if len(ends) < len(names):
+            names = [name[::-1] for name in ends]
+        if "?" in component or "[" in component:
+            compiled = re.compile(fnmatch.translate(component))
+            return [name for name in names if compiled.match(name) and self._visible(name, component)]
+        matches = star_matcher(component)
+        return [name for name in names if matches(name) and self._visible(name, component)]
+
+    @staticmethod
+    def _visible(name: str, component: str) -> bool:
+        return not name.startswith(".") or component.startswith(".")
+
+    @staticmethod
+    def _between(ordered: List[str], beginning: str) -> List[str]:
+        start = bisect.bisect_left(ordered, beginning)
+        return ordered[start : bisect.bisect_right(ordered, beginning + "\U0010ffff", lo=start)]
+
+
+class Globber:
+    """Finds the files of patterns; each folder is listed once in its life, which is one probe."""
+
+    def __init__(self) -> None:
+        self._listings = {}  # type: Dict[str, Optional[Listing]]
+
+    def find(self, cwd: str, pattern: str) -> List[Tuple[str, os.stat_result]]:
+        """Paths with their stat, sorted. Raises Unreadable where a folder or file may not be looked at."""
+        found = {}
+        for path in self._expand("/", resolve(cwd, pattern).split("/")[1:]):
+            try:
+                found[path] = os.stat(path)
+            except OSError as error:
+                if error.errno not in ABSENT_ERRORS:
+                    raise Unreadable(f"{path} cannot be looked at: {error.strerror}") from error
+        return sorted(found.items())
+
+    def _expand(self, folder: str, components: List[str]) -> Iterator[str]:
+        for position, component in enumerate(components):
+            if not is_pattern(component):
+                folder = os.path.join(folder, component)
+                continue
+            rest = components[position + 1 :]
+            matches = self._below(folder) if component == "**" else self._matching(folder, component)
+            for path in matches:
+                yield from self._expand(path, rest)
+            return
+        yield folder
+
+    def _matching(self, folder: str, component: str) -> Iterator[str]:
+        listing = self._listing(folder)
+        for name in listing.matching(component) if listing else ():
+            yield os.path.join(folder, name)
+
+    def _below(self, folder: str) -> Iterator[str]:
+        yield folder
+        listing = self._listing(folder)
+        for name in listing.folders if listing else ():
+            if not name.startswith("."):
+                yield from self._below(os.path.join(folder, name))
+
+    def _listing(self, folder: str) -> Optional[Listing]:
+        if folder not in self._listings:
+            try:
+                self._listings[folder] = Listing(folder)
+            except OSError as error:
+                if error.errno not in ABSENT_ERRORS:
+                    raise Unreadable(f"{folder} cannot be listed: {error.strerror}") from error
+                self._listings[folder] = None
+        return self._listings[folder]
+
+
+def resolve(cwd: str, path: str) -> str:
+    """An absolute path: `~` is the home, anything relative is from `cwd`, and a relative `cwd` from the home."""
+    return os.path.join(os.path.expanduser("~"), os.path.expanduser(cwd), os.path.expanduser(path))
+
+
+def output_facts(globber: Globber, cwd: str, patterns: Iterable[str]) -> Json:
+    """One fingerprint a pattern, which changes whenever one of its files does; empty where nothing matches."""
+    fingerprints, paths, newest_at = [], [], None  # type: List[str], List[str], Optional[float]
+    for pattern in patterns:
+        found = globber.find(cwd, pattern)
+        digest = hashlib.sha256()
+        for path, stat in found:
+            digest.update(f"{path}\0{stat.st_mtime_ns}\0{stat.st_size}\0{stat.st_ino}\0".encode("utf-8", "replace"))
+            newest_at = max(newest_at or 0.0, stat.st_mtime)
+            paths.append(path)
+        fingerprints.append(digest.hexdigest()[:16] if found else "")
+    return {"fingerprints": fingerprints, "newest_at": newest_at, "paths": paths[:PATHS_LIMIT]}
+
+
+# --- preconditions
+
+
+def check_path(globber: Globber, kind: str, cwd: str, subject: str) -> Json:
+    """One of checkpoint_exists, file_exists and dir_exists."""
+    where = resolve(cwd, subject)
+    found = globber.find(cwd, subject)
+    folders = [path for path, stat in found if stat_bits.S_ISDIR(stat.st_mode)]
+    if kind == "dir_exists":
+        return {"met": bool(folders), "message": "" if folders else f"there is no folder {where}"}
+    files = [(path, stat) for path, stat in found if not stat_bits.S_ISDIR(stat.st_mode)]
+    if kind == "checkpoint_exists":
+        # A checkpoint may be a folder of shards; one that is still empty is no checkpoint yet.
+        if any(stat.st_size for _, stat in files) or any(os.listdir(path) for path in folders):
+            return {"met": True, "message": ""}
+        if found:
+            return {"met": False, "message": f"{found[0][0]} is empty"}
+    elif files:
+        return {"met": True, "message": ""}
+    elif folders:
+        return {"met": False, "message": f"{folders[0]} is a folder, not a file"}
+    missing = f"no file matches {where}" if is_pattern(where) else f"{where} does not exist"
+    return {"met": False, "message": missing}
+
+
+class CommandChecks:
+    """Preconditions that are commands: run side by side with a deadline, answers kept for a few seconds."""
+
+    def __init__(self, deadline_s: float) -> None:
+        self._deadline_s = deadline_s
+        self._answers = {}  # type: Dict[str, Tuple[float, Json]]
+
+    def run(self, wanted: List[Tuple[str, Dict[str, str], str]]) -> None:
+        """Make sure that there are answers to all of them."""
+        now = time.monotonic()
+        self._answers = {key: entry for key, entry in self._answers.items() if now - entry[0] < COMMAND_CACHE_S}
+        fresh = {}
+        for cwd, env, command in wanted:
+            key = self._key(cwd, env, command)
+            if key not in self._answers:
+                fresh[key] = (cwd, env, command)
+        until = now + self._deadline_s
+        pending = list(fresh.items())
+        while pending:
+            batch, pending = pending[:COMMANDS_AT_ONCE], pending[COMMANDS_AT_ONCE:]
+            self._run_batch(batch, until - time.monotonic())
+
+    def answer(self, cwd: str, env: Dict[str, str], command: str) -> Json:
+        return self._answers[self._key(cwd, env, command)][1]
+
+    @staticmethod
+    def _key(cwd: str, env: Dict[str, str], command: str) -> str:
+        return json.dumps([cwd, sorted(env.items()), command])
+
+    def _run_batch(self, batch: List[Tuple[str, Tuple[str, Dict[str, str], str]]], seconds_left: float) -> None:
+        children = {}
+        shell = "bash" if shutil.which("bash") else "sh"
+        for key, (cwd, env, command) in batch:
+            folder = os.path.expanduser(cwd)
+            if seconds_left <= 0:
+                self._answers[key] = (time.monotonic(), {"unknown": f"no time was left to run `{command}`"})
+            elif not os.path.isdir(folder):
+                answer = {"met": False, "message": f"the working folder {folder} does not exist"}
+                self._answers[key] = (time.monotonic(), answer)
+            else:
+                children[key] = (command, Child([shell, "-c", command], folder, dict(job_environment(), **env)))
+        collect([child for _, child in children.values()], seconds_left)
+        for key, (command, child) in children.items():
+            self._answers[key] = (time.monotonic(), self._judge(command, child))
+
+    def _judge(self, command: str, child: Child) -> Json:
+        if child.timed_out:
+            return {"unknown": f"`{command}` gave no answer in {self._deadline_s:g} s"}
+        if child.exit_code == 0:
+            return {"met": True, "message": ""}
+        said = [line.strip() for line in child.text.splitlines() if line.strip()]
+        end = f": {said[-1][:200]}" if said else ""
+        return {"met": False, "message": f"`{command}` exited with {child.exit_code}{end}"}
+
+
+def job_environment() -> Dict[str, str]:
+    """The daemon's environment without what belongs to the daemon's own run and would mislead a job."""
+    return {name: value for name, value in os.environ.items() if not DAEMON_ONLY.match(name)}
+
+
+# --- GNU screen
+
+
+class Screen:
+    """Lists, starts and quits sessions. A session is only ever addressed by its full `pid.name`."""
+
+    def __init__(self, program: str) -> None:
+        self.program = program
+        self._seen_folder = None  # type: Optional[str]
+
+    @property
+    def installed(self) -> bool:
+        return shutil.which(self.program) is not None
+
+    @property
+    def folder(self) -> Optional[str]:
+        """Where the sockets are; None until a listing has named it."""
+        return os.environ.get("SCREENDIR") or self._seen_folder
+
+    def folder_problem(self) -> str:
+        """What makes the socket folder unusable: screen calls that "no sessions", too. Empty when nothing does."""
+        if self.folder is None:
+            return ""
+        try:
+            stat = os.lstat(self.folder)
+        except OSError as error:
+            if self._seen_folder != self.folder and error.errno == errno.ENOENT:
+                return ""
+            return f"the screen socket folder {self.folder} cannot be used: {error.strerror}"
+        if not stat_bits.S_ISDIR(os.stat(self.folder).st_mode):
+            return f"the screen socket folder {self.folder} is not a folder"
+        if stat.st_uid != os.getuid():
+            return f"the screen socket folder {self.folder} belongs to another user"
+        if stat.st_mode & 0o777 != 0o700:
+            return f"the screen socket folder {self.folder} has mode {stat.st_mode & 0o777:03o}, it must be 700"
+        return ""
+
+    def name_problem(self, session: str) -> str:
+        """Why a session of this name cannot be started: screen itself would fail without a word."""
+        path = os.path.join(self.folder or "", f"{LONGEST_PID}.{session}")
+        if len(os.fsencode(path)) > SOCKET_PATH_MAX_BYTES:
+            return f"the screen socket path {path} is too long: set SCREENDIR to a shorter folder"
+        return ""
+
+    def listing_facts(self, child: Child, problem: str) -> Json:
+        """The answer of `screen -ls`; `problem` was read just before, as a listing creates a missing folder."""
+        named = re.search(r"\bin (/\S+?)\.?\s*$", child.text)
+        if named:
+            self._seen_folder = named.group(1)
+        elif child.exit_code == 1 and not problem and not child.timed_out:
+            problem = first_line(child.text)
+        facts = child.facts()
+        facts.update({"dir": self.folder, "dir_ok": not problem, "dir_message": problem})
+        return facts
+
+
+# --- the agent
+
+
+class Life(NamedTuple):
+    """Signs of life of one attempt."""
+
+    claimed: bool
+    revoked: bool
+    started: Optional[Json]
+    payload: Optional[Stat]
+    shim_alive: bool
+    tree_alive: bool
+    tree: List[Stat]
+    """Its live processes that could be seen, the payload first, never the shim."""
+
+
+class Agent:
+    """Serves one state folder on this host. `handle` never raises."""
+
+    def __init__(self, state: str, settings: Json) -> None:
+        """`settings`: `screen` and `nvidia_smi` (programs), `deadline_s` for each, `shim` (its text, if not beside)."""
+        self.state = os.path.realpath(os.path.expanduser(state))
+        self._deadline_s = float(settings.get("deadline_s", 10))
+        self._nvidia_smi = settings.get("nvidia_smi") or "nvidia-smi"
+        self._shim_text = settings.get("shim")  # type: Optional[str]
+        self._screen = Screen(settings.get("screen") or "screen")
+        self._processes = ProcessTable(self.state)
+        self._commands = CommandChecks(self._deadline_s)
+        self._outstanding = {}  # type: Dict[str, Child]
+        self._started = []  # type: List[Tuple[str, subprocess.Popen[bytes]]]
+        self._launch_errors = {}  # type: Dict[str, str]
+        self._disk_checked = (0.0, {})  # type: Tuple[float, Json]
+        self._shim_path = ""
+        self._shell = ""
+        self._boot_id = boot_id()
+
+    def handle(self, request: Json) -> Json:
+        """Carry out one request: {"op": name, ...}. Errors: {"error", "kind": disk_full | refused | failed}."""
+        try:
+            self._collect_started()
+            operation = self._operations().get(str(request.get("op")))
+            if operation is None:
+                raise Refused(f"unknown operation {request.get('op')!r}")
+            return operation(request)
+        except Refused as error:
+            return {"error": str(error), "kind": "refused"}
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            kind = "disk_full" if error.errno in DISK_FULL_ERRORS else "failed"
+            return {"error": f"{where}{error.strerror or error}", "kind": kind}
+        except Exception as error:  # the caller may be at the other end of a connection
+            return {"error": f"{type(error).__name__}: {error}", "kind": "failed"}
+
+    def _operations(self) -> Dict[str, Callable[[Json], Json]]:
+        return {
+            "hello": self._hello,
+            "probe": self._probe,
+            "launch": self._launch,
+            "revoke": self._revoke,
+            "kill": self._kill,
+            "settle": self._settle,
+            "write_file": self._write_file,
+            "read_log": self._read_log,
+        }
+
+    def _hello(self, _request: Json) -> Json:
+        user = pwd.getpwuid(os.getuid())
+        return {
+            "version": VERSION,
+            "boot_id": self._boot_id,
+            "hostname": platform.node(),
+            "user": user.pw_name,
+            "home": os.path.expanduser("~"),
+            "cpus": len(os.sched_getaffinity(0)),
+            "python": platform.python_version(),
+            "now": time.time(),
+        }
+
+    # names
+
+    def _path(self, request: Json) -> str:
+        """The attempt path of a request: `project/id/number` and nothing that leads elsewhere."""
+        path = str(request.get("path"))
+        if not ATTEMPT_PATH.match(path):
+            raise Refused(f"not an attempt path: {path!r}")
+        return path
+
+    def _folder(self, path: str) -> str:
+        return os.path.join(self.state, "attempts", path)
+
+    def _job_lock(self, path: str) -> str:
+        project, job, _ = path.split("/")
+        return os.path.join(self.state, "locks", f"{encoded(project)}%{encoded(job)}.lock")
+
+    def _marker(self, path: str) -> str:
+        return os.path.join(self.state, "spool", "%".join(encoded(part) for part in path.split("/")))
+
+    @staticmethod
+    def _gpu_lock(uuid: str) -> str:
+        """Shared by all state folders of the user."""
+        home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+        return os.path.join(home, "exq", "locks", f"gpu-{encoded(uuid)}.lock")
+
+    # looking
+
+    def _probe(self, request: Json) -> Json:
+        reply = {"now": time.time(), "boot_id": self._boot_id, "screen_installed": self._screen.installed}  # type: Json
+        folder_problem = self._screen.folder_problem()
+        tools = self._start_tools(request)
+        attempts = request.get("attempts") or []
+        table = self._processes.scan() if request.get("strays") or any(a.get("scan") for a in attempts) else None
+        lives = {need["path"]: self._life_or_unknown(need, table) for need in attempts}
+        if request.get("strays"):
+            reply["strays"] = sorted({p.attempt for p in table or () if p.attempt} - set(lives))
+        self._finish_tools(tools, folder_problem, reply)
+        # From here on: what tells how things ended.
+        reply["attempts"] = {need["path"]: self._attempt_facts(need, lives[need["path"]]) for need in attempts}
+        globber = Globber()
+        reply["outputs"] = {
+            key: self._outputs(globber, wanted) for key, wanted in (request.get("outputs") or {}).items()
+        }
+        reply["preconditions"] = self._preconditions(globber, request.get("preconditions") or {})
+        if request.get("disk"):
+            reply["disk"] = self._disk()
+        return reply
+
+    def _start_tools(self, request: Json) -> Dict[str, Child]:
+        """Start the programs to ask, side by side."""
+        tools = {}
+        if request.get("sessions"):
+            tools["sessions"] = self._start_tool("sessions", [self._screen.program, "-ls"])
+        if request.get("gpus"):
+            tools["query"] = self._start_tool("query", [self._nvidia_smi, *GPU_QUERY])
+            tools["apps"] = self._start_tool("apps", [self._nvidia_smi, *APPS_QUERY])
+        return tools
+
+    def _start_tool(self, name: str, argv: List[str]) -> Child:
+        """At most one of each is outstanding: while one hangs, that is the answer."""
+        outstanding = self._outstanding.get(name)
+        if outstanding is None or not outstanding.running:
+            self._outstanding[name] = Child(argv)
+        return self._outstanding[name]
+
+    def _finish_tools(self, tools: Dict[str, Child], folder_problem: str, reply: Json) -> None:
+        collect([child for child in tools.values() if not child.timed_out], self._deadline_s)
+        if "sessions" in tools:
+            reply["sessions"] = self._screen.listing_facts(tools["sessions"], folder_problem)
+        if "query" in tools:
+            query, apps = tools["query"], tools["apps"]
+            reply["gpus"] = {"query": query.facts(), "apps": apps.facts(), "owners": self._owners(apps.text)}
+
+    def _owners(self, apps: str) -> Json:
+        """Who the processes on the GPUs are; those hidden by a container or gone are left out."""
+        owners = {}  # type: Json
+        for pid in re.findall(r"^\s*(\d+)\s*,", apps, re.MULTILINE):
+            uid = owner_of(int(pid))
+            if uid is None:
+                continue
+            try:
+                user = pwd.getpwuid(uid).pw_name
+            except KeyError:
+                user = str(uid)
+            attempt = self._processes.attempt_of(int(pid))
+            owners[pid] = {"user": user, "command": describe_command(int(pid)), "attempt": attempt}
+        return owners
+
+    def _life_or_unknown(self, need: Json, table: Optional[List[Process]]) -> Any:
+        try:
+            if not os.path.isdir(os.path.join(self.state, "attempts")):
+                raise Unreadable(f"the state folder {self.state} is not there")
+            return self._life(self._path(need), table if need.get("scan") else None)
+        except (Unreadable, Refused) as error:
+            return {"unknown": str(error)}
+
+    def _life(self, path: str, table: Optional[List[Process]]) -> Life:
+        """Signs of life; with a process table, all of the tree that can be seen. Raises Unreadable."""
+        folder = self._folder(path)
+        claim = read_file(os.path.join(folder, "claim"), 4096)
+        words = claim[0].decode("utf-8", "replace").split() if claim else []
+        record = read_record(os.path.join(folder, "started.json")) if claim else None
+        started = dict(record[0], at=record[1]) if record else None
+        payload = self._live_process(started, "pid", "start_ticks", folder) if started else None
+        if words[:1] == ["shim"] and len(words) == 4:
+            shim_alive = words[1] == self._boot_id and is_alive(int(words[2]), int(words[3]))
+        else:
+            shim_alive = claim is not None and not words and self._unnamed_shim(folder)
+        locked = self._tree_holds_lock(path) if claim and (started or not shim_alive) else False
+        if locked is None and table is None:
+            table = self._processes.scan()
+        tree = self._tree(path, started, payload, table or [])
+        alive = bool(payload or tree or locked)
+        return Life(claim is not None, words == ["revoked"], started, payload, shim_alive, alive, tree)
+
+    def _live_process(self, record: Json, pid: str, start_ticks: str, folder: str) -> Optional[Stat]:
+        try:
+            same_boot = record["boot_id"] == self._boot_id
+            stat = process_stat(int(record[pid])) if same_boot else None
+            return stat if stat and stat.alive and stat.start_ticks == int(record[start_ticks]) else None
+        except (KeyError, TypeError, ValueError):
+            raise Unreadable(f"{folder}/started.json is damaged: it names no process") from None
+
+    def _unnamed_shim(self, folder: str) -> bool:
+        """Whether a shim is between making its claim and signing it (or the disk was full when it did)."""
+        wanted = os.fsencode(folder)
+        for process in self._processes.scan():
+            words = read_proc(process.stat.pid, "cmdline").split(b"\0")
+            if wanted in words and b"shim" in b" ".join(words[:2]):
+                return True
+        return False
+
+    def _tree_holds_lock(self, path: str) -> Optional[bool]:
+        """Whether the job's lock is held by this attempt; None when the lock file is gone and cannot tell."""
+        try:
+            holder = lock_holder(self._job_lock(path))
+        except FileNotFoundError:
+            return None
+        # Where the note of the holder is missing (a full disk), better alive than dead.
+        return holder is not None and holder in (path, "")
+
+    def _tree(self, path: str, started: Optional[Json], payload: Optional[Stat], table: List[Process]) -> List[Stat]:
+        """Processes that provably belong to the attempt: by its marker, or by the payload's session.
+
+        Once the payload is gone its session's number may be another's: then holding the job's lock is the proof."""
+        tree = [payload] if payload else []
+        session = int(started["pid"]) if started else 0
+        since = int(started["start_ticks"]) if started else 0
+        for stat, attempt in table:
+            if payload and stat.pid == payload.pid:
+                continue
+            member = bool(session) and stat.session == session and stat.start_ticks >= since
+            if attempt == path or (member and (payload or holds_open(stat.pid, self._job_lock(path)))):
+                tree.append(stat)
+        return tree
+
+    def _attempt_facts(self, need: Json, life: Any) -> Json:
+        """Everything about one attempt, read after its signs of life."""
+        if isinstance(life, dict):
+            return life
+        folder = self._folder(need["path"])
+        try:
+            exited = read_record(os.path.join(folder, "exit.json"))
+            started = life.started
+            if exited and not started:
+                record = read_record(os.path.join(folder, "started.json"))
+                started = dict(record[0], at=record[1]) if record else None
+            setup = read_file(os.path.join(folder, "setup_failed"), 4096)
+            facts = {
+                "exists": all(os.path.exists(os.path.join(folder, name)) for name in ("intent.json", "job.sh")),
+                "claimed": life.claimed and not life.revoked,
+                "revoked": life.revoked,
+                "started": started,
+                "exited": dict(exited[0], at=exited[1]) if exited else None,
+                "payload_alive": life.payload is not None,
+                "shim_alive": life.shim_alive,
+                "tree_alive": life.tree_alive,
+                "tree_pids": [stat.pid for stat in life.tree],
+                "setup_error": first_line(setup[0].decode("utf-8", "replace")) if setup else None,
+                "launch_error": self._launch_errors.get(need["path"]),
+            }  # type: Json
+            facts.update(self._log_facts(os.path.join(folder, "log"), bool(need.get("tail"))))
+            return facts
+        except Unreadable as error:
+            return {"unknown": str(error)}
+
+    @staticmethod
+    def _log_facts(path: str, tail: bool) -> Json:
+        facts = {"log_bytes": 0, "log_at": None, "log_tail": ""}  # type: Json
+        try:
+            with open(path, "rb") as log:
+                stat = os.fstat(log.fileno())
+                facts.update({"log_bytes": stat.st_size, "log_at": stat.st_mtime})
+                if tail:
+                    log.seek(max(0, stat.st_size - LOG_TAIL_BYTES))
+                    facts["log_tail"] = log.read(LOG_TAIL_BYTES).decode("utf-8", "replace")
+        except FileNotFoundError:
+            return facts
+        except OSError as error:
+            raise Unreadable(f"{path} cannot be read: {error.strerror}") from error
+        return facts
+
+    @staticmethod
+    def _outputs(globber: Globber, wanted: Json) -> Json:
+        try:
+            return output_facts(globber, wanted["cwd"], wanted["patterns"])
+        except Unreadable as error:
+            return {"unknown": str(error)}
+
+    def _preconditions(self, globber: Globber, wanted: Json) -> Json:
+        commands = [
+            (entry["cwd"], entry.get("env") or {}, subject)
+            for entry in wanted.values()
+            for kind, subject in entry["checks"]
+            if kind == "command"
+        ]
+        self._commands.run(commands)
+        answers = {}  # type: Dict[Tuple[str, str, str], Json]
+        reply = {}
+        for key, entry in wanted.items():
+            reply[key] = [self._check(globber, answers, entry, kind, subject) for kind, subject in entry["checks"]]
+        return reply
+
+    def _check(self, globber: Globber, answers: Dict[Any, Json], entry: Json, kind: str, subject: str) -> Json:
+        if kind == "command":
+            return self._commands.answer(entry["cwd"], entry.get("env") or {}, subject)
+        key = (kind, entry["cwd"], subject)
+        if key not in answers:
+            try:
+                answers[key] = check_path(globber, kind, entry["cwd"], subject)
+            except Unreadable as error:
+                answers[key] = {"unknown": str(error)}
+        return answers[key]
+
+    def _disk(self) -> Json:
+        """Room in the state folder. A write is tried too: quotas and read-only mounts do not show in the figures."""
+        checked_at, facts = self._disk_checked
+        try:
+            room = os.statvfs(existing_folder(self.state))
+            free_mib = room.f_bavail * room.f_frsize >> 20
+            if time.monotonic() - checked_at < DISK_CHECK_S and facts.get("writable") and free_mib > 64:
+                return dict(facts, free_mib=free_mib)
+        except OSError as error:
+            return {"unknown": f"the state folder {self.state} cannot be looked at: {error.strerror}"}
+        facts = {"free_mib": free_mib, "writable": True, "message": ""}
+        try:
+            self._try_to_write()
+        except OSError as error:
+            facts.update({"writable": False, "message": f"{self.state} cannot be written: {error.strerror}"})
+        self._disk_checked = (time.monotonic(), facts)
+        return facts
+
+    def _try_to_write(self) -> None:
+        if not os.path.isdir(self.state):
+            return  # nothing was ever launched from here; looking makes no folders
+        path = os.path.join(self.state, f".room-{os.getpid()}")
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.write(fd, b"\0" * 4096)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+            os.unlink(path)
+
+    # acting
+
+    def _launch(self, request: Json) -> Json:
+        """Make the attempt's folder durable, then start its shim, which claims it: so doing this twice is harmless."""
+        path = self._path(request)
+        launcher = self._launcher(request)
+        folder = self._folder(path)
+        claim = read_file(os.path.join(folder, "claim"), 64)
+        if claim and claim[0].startswith(b"revoked"):
+            raise Refused(f"attempt {path} was revoked")
+        if claim:
+            return {"launched": True, "launcher": launcher, "already": True}
+        self._write_attempt(folder, request)
+        arguments = [self._installed_shim(), folder, self._marker(path), self._job_lock(path)]
+        arguments += [self._gpu_lock(uuid) for uuid in request.get("gpus") or []]
+        for lock in arguments[3:]:
+            os.makedirs(os.path.dirname(lock), mode=0o700, exist_ok=True)
+        self._start_shim(path, launcher, request.get("session"), arguments)
+        return {"launched": True, "launcher": launcher}
+
+    def _launcher(self, request: Json) -> str:
+        wanted = request.get("launcher") or "auto"
+        if wanted == "process" or (wanted == "auto" and not self._screen.installed):
+            return "process"
+        if not self._screen.installed:
+            raise Refused("GNU screen is not installed on this host: install it, or set `launcher: process`")
+        problem = self._screen.folder_problem() or self._screen.name_problem(str(request.get("session")))
+        if problem:
+            raise Refused(problem)
+        return "screen"
+
+    def _write_attempt(self, folder: str, request: Json) -> None:
+        parents = [os.path.dirname(folder), os.path.dirname(os.path.dirname(folder))]
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        write_durably(os.path.join(folder, "job.sh"), request["job_sh"], 0o700)
+        write_durably(os.path.join(folder, "intent.json"), json.dumps(request["intent"], sort_keys=True) + "\n")
+        for changed in (folder, *parents):
+            sync_folder(changed)
+
+    def _installed_shim(self) -> str:
+        """A copy named by its contents: a shell reads its script as it goes, so a running one must not change."""
+        if not self._shim_path or not os.path.exists(self._shim_path):
+            text = self._shim_text
+            if text is None:
+                with open(
+                    os.path.join(os.path.dirname(os.path.abspath(__file__)), "shim.sh"), encoding="utf-8"
+                ) as file:
+                    text = file.read()
+            name = f"shim-{hashlib.sha256(text.encode('utf-8')).hexdigest()[:12]}.sh"
+            self._shim_path = os.path.join(self.state, "bin", name)
+            if not os.path.exists(self._shim_path):
+                os.makedirs(os.path.dirname(self._shim_path), mode=0o700, exist_ok=True)
+                write_durably(self._shim_path, text)
+        return self._shim_path
+
+    def _shell_for_shim(self) -> str:
+        """`sh`, which is quicker, where the signals that it makes jobs ignore can be reset; else bash."""
+        if not self._shell:
+            check = Child([*SIGNAL_RESET.split(), "true"])
+            collect([check], self._deadline_s)
+            self._shell = "sh" if check.exit_code == 0 or not shutil.which("bash") else "bash"
+        return self._shell
+
+    def _start_shim(self, path: str, launcher: str, session: Optional[str], arguments: List[str]) -> None:
+        """Start it without waiting. Its own complaints, and screen's, go to the attempt's log."""
+        shell = self._shell_for_shim()
+        environment = job_environment()
+        if shell == "sh":
+            environment["EXQ_SIGNAL_RESET"] = SIGNAL_RESET
+        argv = [shell, *arguments]
+        if launcher == "screen":
+            # A user's .screenrc could open further windows or keep dead ones. -D: the server is our own child, so its
+            # failure is noticed, and it starts in one step less.
+            argv = [self._screen.program, "-c", "/dev/null", "-DmS", str(session), *argv]
+        folder = arguments[1]
+        log = os.open(os.path.join(folder, "log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            child = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+                env=environment,
+                start_new_session=True,
+            )
+        finally:
+            os.close(log)
+        self._started.append((path, child))
+
+    def _collect_started(self) -> None:
+        """Take leave of launchers that ended; one that ended before its shim made a claim has failed."""
+        running = []
+        for path, child in self._started:
+            if child.poll() is None:
+                running.append((path, child))
+            elif child.returncode != 0 and not os.path.exists(os.path.join(self._folder(path), "claim")):
+                said = read_file(os.path.join(self._folder(path), "log"), 4096)
+                text = first_line(said[0].decode("utf-8", "replace")) if said else ""
+                self._launch_errors[path] = text or f"the launcher ended with exit code {child.returncode}"
+        self._started = running
+
+    def _revoke(self, request: Json) -> Json:
+        """Claim an attempt so that no shim can ever run it. False: a shim was first."""
+        folder = self._folder(self._path(request))
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        claim = os.path.join(folder, "claim")
+        if create_exclusively(claim, "revoked\n"):
+            sync_folder(folder)
+            return {"revoked": True}
+        found = read_file(claim, 64)
+        return {"revoked": bool(found and found[0].startswith(b"revoked"))}
+
+    def _kill(self, request: Json) -> Json:
+        """Signal what lives of an attempt, each process verified by its start time; then quit the given screens.
+
+        The payload comes first: a script must not go on to its next line because this one's program was ended."""
+        path = self._path(request)
+        number = signal.SIGKILL if request.get("force") else signal.SIGTERM
+        signalled = []  # type: List[int]
+        seen = set()  # type: Set[Tuple[int, int]]
+        for _ in range(3 if request.get("force") else 1):
+            tree = self._life(path, self._processes.scan()).tree
+            fresh = [stat for stat in tree if (stat.pid, stat.start_ticks) not in seen]
+            seen.update((stat.pid, stat.start_ticks) for stat in fresh)
+            signalled += [stat.pid for stat in fresh if send_signal(stat, number)]
+            if not fresh:
+                break
+        sessions = [address for address in request.get("sessions") or [] if re.match(r"\d+\.exq\.", address)]
+        for address in sessions:
+            self._quit_screen(path, address)
+        return {"signalled": signalled, "quit": sessions}
+
+    def _quit_screen(self, path: str, address: str) -> None:
+        pid = int(address.partition(".")[0])
+        stat = process_stat(pid)
+        if stat is None or not stat.alive:
+            # What a killed server leaves behind; `screen -wipe` would also take the sessions of others.
+            if self._screen.folder:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(self._screen.folder, address))
+            return
+        argv = [self._screen.program, "-S", address, "-X", "quit"]
+        quiet = subprocess.DEVNULL
+        child = subprocess.Popen(argv, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
+        self._started.append((path, child))
+
+    def _settle(self, request: Json) -> Json:
+        """Write the verdict of an attempt and take its marker off the spool."""
+        path = self._path(request)
+        folder = self._folder(path)
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        write_durably(os.path.join(folder, "verdict.json"), json.dumps(request["verdict"], sort_keys=True) + "\n")
+        sync_folder(folder)
+        self._launch_errors.pop(path, None)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._marker(path))
+        return {"settled": True}
+
+    @staticmethod
+    def _write_file(request: Json) -> Json:
+        """Write a whole file (an absolute path, or one from `~`), making its folders."""
+        path = os.path.expanduser(str(request["path"]))
+        if not os.path.isabs(path):
+            raise Refused(f"not an absolute path: {path}")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        write_durably(path, request["text"], 0o666)
+        sync_folder(os.path.dirname(path))
+        return {"written": True}
+
+    def _read_log(self, request: Json) -> Json:
+        """A piece of a log from `offset` (negative: from its end); the reply's `offset` is where to go on.
+
+        An offset past the end means that the log was truncated: it is read from its start."""
+        path = os.path.join(self._folder(self._path(request)), "log")
+        limit = int(request.get("max_bytes") or LOG_TAIL_BYTES)
+        offset = int(request.get("offset") or 0)
+        try:
+            with open(path, "rb") as log:
+                size = os.fstat(log.fileno()).st_size
+                offset = max(0, size + offset) if offset < 0 else 0 if offset > size else offset
+                log.seek(offset)
+                data = log.read(limit)
+        except FileNotFoundError:
+            return {"text": "", "offset": 0, "size": 0}
+        whole = complete_text(data)
+        return {"text": whole.decode("utf-8", "replace"), "offset": offset + len(whole), "size": size}
+
+
+def complete_text(data: bytes) -> bytes:
+    """Without a character cut off at the end, which the next read will complete."""
+    for cut in range(1, min(4, len(data)) + 1):
+        byte = data[-cut]
+        if byte >= 0xC0:
+            needed = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return data[:-cut] if needed > cut and len(data) > cut else data
+        if byte < 0x80:
+            break
+    return data

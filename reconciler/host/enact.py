@@ -1,0 +1,101 @@
+"""One action, one effect on a host. What it did is learned by observing, not from here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from reconciler.host.observe import HostAgent
+from reconciler.host.script import render_job_script
+from reconciler.model.ledger import AttemptRecord
+from reconciler.model.plan import Kill, Launch, Settle
+from reconciler.model.spec import Job, Project
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of an effect. `kind` of a failure is the agent's: disk_full, refused or failed."""
+
+    ok: bool
+    message: str = ""
+    kind: str = ""
+
+
+def launch(agent: HostAgent, state: str, action: Launch, job: Job, project: Project) -> Outcome:
+    """Write the attempt folder and start it. Safe to repeat: the claim lets one shim run it, once."""
+    record = action.record
+    assert record is not None
+    return start(agent, record, render_job_script(job, project, record, f"{state}/attempts/{record.path}", state))
+
+
+def start(agent: HostAgent, record: AttemptRecord, script: str) -> Outcome:
+    """Start an attempt that runs `script`."""
+    project, job = record.job.split("/", 1)
+    request = {
+        "op": "launch",
+        "path": record.path,
+        "job_sh": script,
+        "intent": intent_of(record),
+        "launcher": record.launcher,
+        "session": record.session,
+        "gpus": list(record.gpus),
+        "project": project,
+        "job": job,
+        "number": record.number,
+    }
+    return _outcome(agent.handle(request))
+
+
+def intent_of(record: AttemptRecord) -> dict[str, Any]:
+    """`intent.json`: what the loop meant to start."""
+    names = (
+        "job number generation host launcher session gpus gpu_indices intended_at revision outputs_before daemon".split()
+    )
+    everything = asdict(record)
+    return {name: everything[name] for name in names}
+
+
+def revoke(agent: HostAgent, path: str) -> Outcome:
+    """Claim an attempt so that no shim can run it. Not ok when a shim was first: then it is live after all."""
+    reply = agent.handle({"op": "revoke", "path": path})
+    if reply.get("revoked"):
+        return Outcome(ok=True)
+    return Outcome(ok=False, message=str(reply.get("error", "its shim has claimed it after all")), kind="refused")
+
+
+def record_verdict(agent: HostAgent, action: Settle) -> Outcome:
+    """Write the verdict beside the attempt's other files, so that the ledger can be rebuilt from them."""
+    verdict = action.verdict
+    assert verdict is not None
+    record = {
+        "status": str(verdict.status),
+        "reason": str(verdict.reason),
+        "message": verdict.message,
+        "at": verdict.at,
+        "retry_at": action.retry_at,
+        "generation": action.generation,
+        "started_at": action.started_at,
+        "ended_at": action.ended_at,
+        "exit_code": action.exit_code,
+    }
+    return _outcome(agent.handle({"op": "settle", "path": action.path, "verdict": record}))
+
+
+def kill(agent: HostAgent, action: Kill) -> Outcome:
+    """Ask what is left of an attempt to end, or make it (`force`); quit exactly the named screens."""
+    request = {"op": "kill", "path": action.path, "force": action.force, "sessions": list(action.sessions)}
+    reply = agent.handle(request)
+    signalled, quit_ = reply.get("signalled", []), reply.get("quit", [])
+    message = f"signalled {len(signalled)} processes, quit {len(quit_)} screens"
+    return _outcome(reply, message=message)
+
+
+def write_file(agent: HostAgent, path: str, text: str) -> Outcome:
+    """Write a file on the host, whole or not at all."""
+    return _outcome(agent.handle({"op": "write_file", "path": path, "text": text}))
+
+
+def _outcome(reply: dict[str, Any], message: str = "") -> Outcome:
+    if "error" in reply:
+        return Outcome(ok=False, message=str(reply["error"]), kind=str(reply.get("kind", "failed")))
+    return Outcome(ok=True, message=message)

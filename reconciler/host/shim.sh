@@ -1,0 +1,209 @@
+#!/bin/sh
+# Runs one attempt: sh shim.sh ATTEMPT_DIR SPOOL_MARKER JOB_LOCK [GPU_LOCK...]
+#
+# It claims the attempt, takes the locks, runs job.sh in a session of its own with its output in `log`, records the exit
+# code and drops the marker. The locks are file descriptors that the payload's tree inherits, so the kernel holds them
+# for as long as anything of that tree lives, whatever happens to the shim, the screen or the daemon.
+#
+# Exit: the payload's own code; 74 the attempt cannot be claimed; 75 it is claimed already, or a lock is held;
+# 96 the payload cannot be started. Builtins wherever there is one: each further process costs an attempt a millisecond.
+
+# dash redirects only descriptors of one digit.
+if [ $# -gt 9 ] && [ -z "${BASH_VERSION-}" ]; then
+    command -v bash >/dev/null && exec bash "$0" "$@"
+    echo "exq: a job with more than six GPUs needs bash on this host" >&2
+    exit 74
+fi
+
+attempt_dir=$1
+marker=$2
+attempts_dir=${attempt_dir%/*/*/*}
+attempt=${attempt_dir#"$attempts_dir"/}
+state=${attempts_dir%/*}
+payload='' viewer='' signalled='' held=''
+
+# A quit or killed screen must not take the payload along: exq ends it by its own protocol only.
+trap '' HUP
+trap 'forward INT' INT
+trap 'forward QUIT' QUIT
+trap 'forward TERM' TERM
+
+# To the payload's group; to the payload itself while it is on its way into that group.
+forward() { # SIGNAL
+    signalled=$1
+    [ -n "$payload" ] || return 0
+    kill -s "$1" -- "-$payload" 2>/dev/null || kill -s "$1" "$payload" 2>/dev/null
+}
+
+# Sets `ticks` to the start time of PID, 0 when it is gone. The name in the second field may hold anything.
+start_ticks() { # PID
+    ticks=0 stat=''
+    { while IFS= read -r line; do stat=$stat$line; done <"/proc/$1/stat"; } 2>/dev/null || return 0
+    set -f
+    # shellcheck disable=SC2086  # the fields
+    set -- ${stat##*) }
+    set +f
+    ticks=${20:-0}
+}
+
+# Sets `now` to the centiseconds since boot, and `uptime` to the seconds as the kernel prints them.
+read_uptime() {
+    read -r uptime _ </proc/uptime
+    now=$((${uptime%.*} * 100 + 1${uptime#*.} - 100))
+}
+
+# Takes the lock at PATH on DESCRIPTOR. Returns 1 when another holds it, 2 with `problem` when it cannot be taken at all.
+take_lock() { # DESCRIPTOR PATH
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        if ! eval "{ command exec $1>>\"\$2\"; } 2>/dev/null"; then
+            problem="the lock file $2 cannot be opened"
+            return 2
+        fi
+        held="$held $1"
+        # Someone who only looks holds it for an instant: so a second, patient try.
+        flock -n "$1" || flock -w 2 "$1"
+        result=$?
+        [ "$result" -ne 1 ] || return 1
+        problem="locking $2 failed: flock exited with $result"
+        [ "$result" -eq 0 ] || return 2
+        # A cleaner may have removed the file meanwhile: then the lock guards nothing.
+        # shellcheck disable=SC3013  # -ef: dash, bash and busybox have it
+        [ "/proc/self/fd/$1" -ef "$2" ] && return 0
+    done
+    problem="the lock file $2 is removed again and again"
+    return 2
+}
+
+release_locks() {
+    for descriptor in $held; do eval "exec $descriptor>&-"; done
+    held=''
+}
+
+# In place, by one write: a reader takes a record without its final newline for one that is not there yet, which saves
+# a `mv`. Syncing is worth its process only after work that nobody wants to repeat when the power fails.
+write_record() { # SYNC_OR_NOT
+    { printf '%s\n' "$record" >exit.json; } 2>/dev/null || return 1
+    [ "$1" = no ] || sync exit.json 2>/dev/null
+}
+
+# Records the end, waiting a minute for room on a full disk, tells the daemon and ends.
+finish() { # CODE ELAPSED_CENTISECONDS EXTRA_FIELDS
+    record="{\"code\":$1,\"uptime_s\":$uptime,\"duration_s\":$(($2 / 100)).$(($2 / 10 % 10))$(($2 % 10))$3}"
+    durable=no
+    [ "$2" -lt 500 ] || durable=sync
+    tries=0
+    until write_record "$durable"; do
+        tries=$((tries + 1))
+        [ -e claim ] || break # the folder itself was removed
+        [ "$tries" -lt 60 ] || { write_record no; break; }
+        sleep 1
+    done
+    { : >"$marker"; } 2>/dev/null
+    exit "$1"
+}
+
+refuse() { # MESSAGE: nothing of the user's code ran
+    { printf '%s\n' "$1" >setup_failed; } 2>/dev/null
+    echo "exq: $1" >&2
+    finish 96 0 ''
+}
+
+lock_or_refuse() { # DESCRIPTOR PATH LABEL
+    take_lock "$1" "$2"
+    case $? in
+        1) finish 75 0 ",\"lock_held\":\"$3\"" ;;
+        2) refuse "$problem" ;;
+    esac
+}
+
+# --- claim: exactly one shim, or a revocation, gets past this line
+
+if ! cd "$attempt_dir"; then exit 74; fi
+read -r boot_id </proc/sys/kernel/random/boot_id
+read_uptime
+start_ticks $$
+shim_ticks=$ticks
+set -C
+if ! { printf 'shim %s %s %s\n' "$boot_id" $$ "$shim_ticks" >claim; } 2>/dev/null; then
+    [ ! -s claim ] || exit 75
+    echo "exq: the attempt cannot be claimed: $attempt_dir/claim cannot be written" >&2
+    exit 74
+fi
+set +C
+
+# --- locks
+
+for tool in flock setsid; do
+    command -v "$tool" >/dev/null || refuse "$tool is not installed on this host (it is part of util-linux)"
+done
+shell='bash'
+command -v bash >/dev/null || shell='sh'
+[ -r job.sh ] || refuse "$attempt_dir/job.sh is missing"
+
+lock_or_refuse 9 "$3" job
+printf '%s\n' "$attempt" >&9
+shift 3
+descriptor=8 # 9 down to 3, then 10 and up: scripts like to take 3 and 4 for themselves
+for lock in "$@"; do
+    uuid=${lock##*/gpu-}
+    lock_or_refuse "$descriptor" "$lock" "gpu:${uuid%.lock}"
+    case $descriptor in
+        3) descriptor=10 ;;
+        [4-9]) descriptor=$((descriptor - 1)) ;;
+        *) descriptor=$((descriptor + 1)) ;;
+    esac
+done
+
+# --- the payload
+
+{ : >>log; } 2>/dev/null || refuse "$attempt_dir/log cannot be written"
+started_at=$now
+(
+    # A shell starts a background command with INT and QUIT ignored. bash can undo that; elsewhere `env` does, whose
+    # call is in EXQ_SIGNAL_RESET where the host has one that can.
+    trap - INT QUIT TERM
+    [ -z "${BASH_VERSION-}" ] || EXQ_SIGNAL_RESET=''
+    reset=${EXQ_SIGNAL_RESET-}
+    unset EXQ_SIGNAL_RESET
+    export EXQ_ATTEMPT="$attempt" EXQ_STATE="$state" EXQ_SHIM=$$
+    # shellcheck disable=SC2086  # several words
+    exec setsid $reset "$shell" job.sh
+) </dev/null >>log 2>&1 &
+payload=$!
+[ -z "$signalled" ] || forward "$signalled"
+start_ticks "$payload"
+{
+    printf '{"boot_id":"%s","pid":%s,"start_ticks":%s,"shim_pid":%s,"shim_start_ticks":%s,"uptime_s":%s}\n' \
+        "$boot_id" "$payload" "$ticks" $$ "$shim_ticks" "$uptime" >started.json
+} 2>/dev/null
+
+if [ -n "${STY-}" ]; then
+    (
+        trap - HUP INT QUIT TERM
+        release_locks
+        exec tail -n +1 -f log
+    ) &
+    viewer=$!
+fi
+
+# A signal that is passed on interrupts `wait`. Once the payload is gone the answer stands, unless this shell has
+# collected it by itself (bash does): then a second `wait` knows it.
+while :; do
+    signalled=''
+    wait "$payload" 2>/dev/null # where the shell would say "Killed", the log is the payload's
+    code=$?
+    [ -n "$signalled" ] || break
+    kill -0 "$payload" 2>/dev/null && continue
+    wait "$payload" 2>/dev/null
+    result=$?
+    [ "$result" -eq 127 ] || code=$result
+    break
+done
+
+# KILL, as TERM gets lost when it comes before the child has given up this shell's trap: then the wait never ends.
+if [ -n "$viewer" ]; then
+    { kill -s KILL "$viewer" && wait "$viewer"; } 2>/dev/null
+fi
+release_locks
+read_uptime
+finish "$code" $((now - started_at)) ''
