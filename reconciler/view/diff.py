@@ -1,0 +1,178 @@
+"""`exq diff`: the plan as text and as JSON. What the loop prints as it carries it out is in `tick.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reconciler.model.enums import ActionKind, Reason
+from reconciler.model.facts import HostView
+from reconciler.model.plan import Settle
+from reconciler.model.snapshot import Snapshot
+from reconciler.model.spec import SpecError
+from reconciler.view import look
+from reconciler.view.diff_rows import NAME_WIDTH, WHAT_WIDTH, group_lines
+from reconciler.view.sort import Sorted, sort_plan
+from reconciler.view.style import Style, hang, table
+from reconciler.view.times import iso_utc, spoken
+from reconciler.view.words import UNKNOWN_REASONS, count
+
+ERRORS_SHOWN = 10
+
+
+def render_diff(snapshot: Snapshot, style: Style, *, verbose: bool = False, hints: bool = True) -> str:
+    """The plan for people: what would be done, what is not done and why.
+
+    `verbose` leaves nothing out; `hints` adds the next command to type."""
+    found = sort_plan(snapshot)
+    blocks = [
+        [_header(snapshot)],
+        _spec_errors(snapshot, style, verbose),
+        _unknown(snapshot, found, style),
+        table(group_lines(snapshot, found, verbose), style, (NAME_WIDTH, WHAT_WIDTH)),
+        _closing(snapshot, found, style, hints),
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def _header(snapshot: Snapshot) -> str:
+    desired = snapshot.desired
+    sizes = f"{count(len(desired.files), 'file')}, {count(len(desired.index), 'job')}"
+    hosts = [host_words(name, view, snapshot.now) for name, view in snapshot.observed.hosts.items()]
+    return ", ".join([f"specs at {desired.revision or 'no revision'} ({sizes})", *hosts])
+
+
+def host_words(name: str, view: object, now: float) -> str:
+    """How old the facts of a host are, or that there are none."""
+    if isinstance(view, HostView):
+        return f"{name} observed {spoken(now - view.observed_at)} ago"
+    return f"{name} could not be observed"
+
+
+def _spec_errors(snapshot: Snapshot, style: Style, verbose: bool) -> list[str]:
+    errors = snapshot.desired.errors
+    shown = errors if verbose else errors[:ERRORS_SHOWN]
+    lines = [style.paint(str(error), "yellow" if error.warning else "red") for error in shown]
+    if len(errors) > len(shown):
+        lines.append(f"... and {count(len(errors) - len(shown), 'more mistake')} (exq validate)")
+    return lines + _file_notes(snapshot, style)
+
+
+def _file_notes(snapshot: Snapshot, style: Style) -> list[str]:
+    """What is done about files that could not be taken as they are."""
+    lines: list[str] = []
+    for file in snapshot.desired.files:
+        if file.broken and file.last_good:
+            lines += hang("", f"{file.path} has mistakes: its last version without any stays in force.", style)
+        elif file.broken:
+            lines += hang("", f"{file.path} has mistakes: nothing is changed for its jobs until it loads.", style)
+        elif file.unsettled:
+            lines += hang("", f"{file.path} is being written: it is read again when it is complete.", style)
+    return lines
+
+
+def _unknown(snapshot: Snapshot, found: Sorted, style: Style) -> list[str]:
+    """Probes without an answer, and what is left undone because of it."""
+    if not snapshot.plan.unknown:
+        return []
+    lines = [style.bold("not known now: nothing that depends on it is launched, requeued or killed")]
+    for message in snapshot.plan.unknown:
+        lines += hang(f"  {style.paint('?', 'cyan')}", message, style)
+    held: dict[Reason, int] = {}
+    for alike in found.holds:
+        if alike[0].reason in UNKNOWN_REASONS:
+            held[alike[0].reason] = held.get(alike[0].reason, 0) + len(alike)
+    if held:
+        waiting = ", ".join(f"{count(number, 'job')} ({reason})" for reason, number in held.items())
+        lines += hang("  ", f"held because of it: {waiting}", style)
+    return lines
+
+
+def _closing(snapshot: Snapshot, found: Sorted, style: Style, hints: bool) -> list[str]:
+    lines = [style.bold(_summary_line(found))]
+    following = _next_command(snapshot, found) if hints else ""
+    return [*lines, f"Next: {following}"] if following else lines
+
+
+def _summary_line(found: Sorted) -> str:
+    numbers = found.summary
+    standing = [f"{numbers[word]} {word}" for word in ("waiting", "stuck") if numbers[word]]
+    if not found.actions:
+        if not found.total:
+            return "Nothing to do: the specs ask for no job."
+        if numbers["completed"] == found.total:
+            return f"Nothing to do: {_all_completed(found.total)}."
+        standing += [f"{numbers[word]} {word}" for word in ("running", "completed") if numbers[word]]
+        return f"Nothing to do now: {', '.join(standing)}."
+    to_do = [f"{numbers[word]} to {word}" for word in ("launch", "requeue", "kill")]
+    to_do += [f"{numbers[word]} to {word}" for word in ("complete", "adopt", "fail") if numbers[word]]
+    rest = ", ".join([*standing, f"{numbers['unchanged']} unchanged"])
+    return f"Plan: {', '.join(to_do)}; {rest}."
+
+
+def _all_completed(total: int) -> str:
+    return "the one job is completed" if total == 1 else f"all {count(total, 'job')} are completed"
+
+
+def _next_command(snapshot: Snapshot, found: Sorted) -> str:
+    """What to type next: carry the plan out, look into what is stuck, or ask what a waiting job waits for."""
+    if found.actions:
+        return "exq run"
+    stuck = found.first("stuck")
+    if stuck:
+        name = look.short_name(snapshot, stuck)
+        return f"exq why {name}, exq logs {name}, exq retry {name}"
+    waiting = found.first("waiting")
+    return f"exq why {look.short_name(snapshot, waiting)}" if waiting else ""
+
+
+def diff_json(snapshot: Snapshot) -> dict[str, Any]:
+    """The plan for programs (`exq.diff/v1`). Times are UTC, `gpus` are indices, `job` is `project/id`."""
+    found = sort_plan(snapshot)
+    return {
+        "schema": "exq.diff/v1",
+        "as_of": iso_utc(snapshot.now),
+        "plan_id": snapshot.plan.plan_id,
+        "specs_rev": snapshot.desired.revision,
+        "summary": found.summary,
+        "actions": [_action_json(action) for action in snapshot.plan.actions],
+        "holds": [
+            {
+                "job": state.job,
+                "status": str(state.status),
+                "reason": str(state.reason),
+                "message": state.message,
+                "until": iso_utc(state.until),
+            }
+            for state in snapshot.plan.holds
+        ],
+        "unknown": list(snapshot.plan.unknown),
+        "alerts": list(snapshot.plan.alerts),
+        "errors": [error_json(error) for error in snapshot.desired.errors],
+    }
+
+
+def _action_json(action: Any) -> dict[str, Any]:
+    """One action; `retry_at` tells when a requeued job may run again."""
+    line = {
+        "action": str(action.kind),
+        "job": action.job,
+        "reason": str(action.reason),
+        "message": action.message,
+        "host": action.host,
+        "gpus": list(action.gpu_indices),
+        "attempt": action.attempt,
+    }
+    if isinstance(action, Settle) and action.kind is ActionKind.REQUEUE:
+        line["retry_at"] = iso_utc(action.retry_at)
+    return line
+
+
+def error_json(error: SpecError) -> dict[str, Any]:
+    """A mistake in a spec, with its place."""
+    return {
+        "path": error.path,
+        "line": error.line,
+        "column": error.column,
+        "message": error.message,
+        "warning": error.warning,
+    }

@@ -1,0 +1,185 @@
+"""Questions the views ask of a snapshot: whose attempt, since when, on which host, who holds which GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reconciler.model.enums import JobStatus, Reason
+from reconciler.model.facts import AttemptFacts, Gpu, GpuProcess, HostView, Unknown
+from reconciler.model.ledger import AttemptRecord, JobRecord
+from reconciler.model.names import ANALYSIS_ID, job_key
+from reconciler.model.plan import JobState, PhaseState
+from reconciler.model.snapshot import Snapshot
+from reconciler.model.spec import MAIN_PHASE, Project
+from reconciler.planner.draft import host_of as host_of_spec
+from reconciler.planner.placement import is_free, pool_of
+
+_NEVER_RAN = (Reason.LAUNCH_LOST, Reason.LOCK_HELD)
+
+
+def record_of(snapshot: Snapshot, key: str) -> JobRecord:
+    """What the ledger has of a job; an empty record where it has nothing."""
+    return snapshot.ledger.jobs.get(key) or JobRecord(key)
+
+
+def facts_of(snapshot: Snapshot, attempt: AttemptRecord) -> AttemptFacts | None:
+    """What was observed of an attempt; None when it was not looked at, or could not be."""
+    view = snapshot.observed.hosts.get(attempt.host)
+    facts = view.attempts.get(attempt.path) if isinstance(view, HostView) else None
+    return facts if isinstance(facts, AttemptFacts) else None
+
+
+def started_at(snapshot: Snapshot, attempt: AttemptRecord) -> float | None:
+    """When its payload started, from the ledger or else from what is observed now."""
+    if attempt.started_at is not None:
+        return attempt.started_at
+    facts = facts_of(snapshot, attempt)
+    return facts.started.at if facts and facts.started else None
+
+
+def payload_pid(snapshot: Snapshot, attempt: AttemptRecord) -> int | None:
+    """The process id of its payload."""
+    facts = facts_of(snapshot, attempt)
+    return facts.started.payload.pid if facts and facts.started else attempt.pid
+
+
+def ran(snapshot: Snapshot, attempt: AttemptRecord) -> bool:
+    """User code ran: lost launches and refused locks are not held against a job."""
+    if attempt.verdict is not None and attempt.verdict.reason in _NEVER_RAN:
+        return False
+    return attempt.exit_code is not None or started_at(snapshot, attempt) is not None
+
+
+def attempts_ran(snapshot: Snapshot, key: str) -> int:
+    """How many attempts of a job ran user code."""
+    return sum(ran(snapshot, attempt) for attempt in record_of(snapshot, key).attempts)
+
+
+def ended_at(attempt: AttemptRecord) -> float | None:
+    """When it ended; its verdict's time where the end itself was not seen."""
+    if attempt.ended_at is not None:
+        return attempt.ended_at
+    return attempt.verdict.at if attempt.verdict else None
+
+
+def completed_at(snapshot: Snapshot, key: str) -> float | None:
+    """When a job was completed, by its newest attempt or without one."""
+    record = record_of(snapshot, key)
+    if record.completed is None:
+        return None
+    last = record.last
+    return last.ended_at if last is not None and last.ended_at is not None else record.completed.at
+
+
+def host_of(snapshot: Snapshot, project: str) -> str | None:
+    """The host a project runs on."""
+    spec = snapshot.desired.projects.get(project)
+    return host_of_spec(spec) if spec is not None else None
+
+
+def view_of(snapshot: Snapshot, project: str) -> HostView | None:
+    """The facts of a project's host; None when it is Unknown."""
+    view = snapshot.observed.hosts.get(host_of(snapshot, project) or "")
+    return view if isinstance(view, HostView) else None
+
+
+def short_name(snapshot: Snapshot, key: str) -> str:
+    """What to type for a job: its id, or `project/id` where two projects have that id."""
+    project, _, job_id = key.partition("/")
+    index = snapshot.desired.index
+    shared = any(f"{other}/{job_id}" in index for other in snapshot.desired.projects if other != project)
+    return key if shared or key not in index else job_id
+
+
+def main_alone(phase: PhaseState, phases: tuple[PhaseState, ...]) -> bool:
+    """The phase is the implied one of a project without phases."""
+    return phase.phase == MAIN_PHASE and sum(other.project == phase.project for other in phases) == 1
+
+
+def is_orphan(snapshot: Snapshot, state: JobState) -> bool:
+    """An attempt of it is open, but no spec asks for it any more."""
+    return state.job not in snapshot.desired.index and not is_analysis(state.job)
+
+
+def is_analysis(key: str) -> bool:
+    """It is a project's `analyze_on_complete` command, which runs like a job and is none."""
+    return key.endswith(f"/{ANALYSIS_ID}")
+
+
+def analysis_of(snapshot: Snapshot, project: str) -> AttemptRecord | None:
+    """The newest run of a project's `analyze_on_complete` command."""
+    return record_of(snapshot, job_key(project, ANALYSIS_ID)).last
+
+
+def jobs_of(snapshot: Snapshot, project: str, phase: str | None = None) -> list[JobState]:
+    """The states of a project's desired jobs, in spec order."""
+    return [
+        state
+        for state in snapshot.plan.states.values()
+        if state.project == project and (phase is None or state.phase == phase) and state.job in snapshot.desired.index
+    ]
+
+
+def done(phase: PhaseState) -> int:
+    """How many of a phase's jobs are completed."""
+    return phase.counts.get(JobStatus.COMPLETED, 0)
+
+
+def total(phase: PhaseState) -> int:
+    """How many jobs a phase has."""
+    return sum(phase.counts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class GpuUse:
+    """A GPU and who holds it. `ours`: attempt paths of this ledger or of another exq loop of the user."""
+
+    gpu: Gpu
+    ours: tuple[str, ...]
+    others: tuple[GpuProcess, ...]
+    free: bool
+
+    @property
+    def words(self) -> str:
+        """`ours`, `14,850 MiB by alice pid 2797307`, `free`."""
+        if self.ours:
+            return "ours"
+        if self.free:
+            return "free"
+        used = "memory not reported" if self.gpu.used_mib is None else f"{self.gpu.used_mib:,} MiB"
+        if not self.others:
+            return f"{used} in use, by whom cannot be seen" if self.gpu.used_mib is not None else used
+        return f"{used} by {self.holders}"
+
+    @property
+    def holders(self) -> str:
+        """The processes that are not ours: `alice pid 2797307`."""
+        return ", ".join(f"{process.user or 'another user'} pid {process.pid}" for process in self.others)
+
+
+def gpu_uses(snapshot: Snapshot, host: str, threshold_mib: int = 500) -> list[GpuUse] | Unknown:
+    """Who holds each GPU of a host. Free means: none of ours, and at most `threshold_mib` in use."""
+    view = snapshot.observed.hosts.get(host)
+    if not isinstance(view, HostView):
+        return view or Unknown(f"{host} was not observed")
+    if isinstance(view.gpus, Unknown):
+        return view.gpus
+    held: dict[str, list[str]] = {}
+    for attempt in snapshot.ledger.open_attempts.values():
+        for uuid in attempt.gpus if attempt.host == host else ():
+            held.setdefault(uuid, []).append(attempt.path)
+    return [_use(gpu, held.get(gpu.uuid, []), threshold_mib) for gpu in view.gpus]
+
+
+def _use(gpu: Gpu, held: list[str], threshold_mib: int) -> GpuUse:
+    seen = [process.attempt for process in gpu.processes if process.attempt]
+    ours = tuple(dict.fromkeys([*held, *seen]))
+    others = tuple(process for process in gpu.processes if not process.attempt)
+    free = not ours and is_free(gpu, threshold_mib)
+    return GpuUse(gpu, ours, others, free)
+
+
+def in_pool(project: Project, uses: list[GpuUse]) -> list[GpuUse]:
+    """Those GPUs that a project may use."""
+    pool = pool_of(project, [use.gpu for use in uses])
+    return [use for use in uses if use.gpu in pool]

@@ -1,0 +1,124 @@
+"""`exq status --json`: `exq.status/v1`. Times are ISO 8601 UTC, memory is MiB, GPUs are indices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reconciler.model.enums import JobStatus
+from reconciler.model.facts import OutputFacts, Unknown
+from reconciler.model.plan import JobState, PhaseState
+from reconciler.model.snapshot import Snapshot
+from reconciler.view import look
+from reconciler.view.diff import error_json
+from reconciler.view.estimate import phase_left_s
+from reconciler.view.look import GpuUse
+from reconciler.view.times import iso_utc
+
+
+def status_json(snapshot: Snapshot, daemon: Mapping[str, object] | None = None) -> dict[str, Any]:
+    """Where everything stands. `daemon` is passed through: the loop that runs, or None."""
+    states = [state for state in snapshot.plan.states.values() if not look.is_analysis(state.job)]
+    return {
+        "schema": "exq.status/v1",
+        "as_of": iso_utc(snapshot.now),
+        "specs_rev": snapshot.desired.revision,
+        "settled": snapshot.plan.settled,
+        "jobs": [job_json(snapshot, state) for state in states],
+        "phases": [_phase(snapshot, phase) for phase in snapshot.plan.phases],
+        "hosts": [_host(snapshot, name) for name in snapshot.observed.hosts],
+        "requests": [
+            {"id": r.id, "kind": str(r.kind), "target": r.target, "by": r.by, "at": iso_utc(r.at)}
+            for r in snapshot.requests
+        ],
+        "paused": sorted(snapshot.ledger.paused),
+        "unknown": list(snapshot.plan.unknown),
+        "alerts": list(snapshot.plan.alerts),
+        "errors": [error_json(error) for error in snapshot.desired.errors],
+        "daemon": dict(daemon) if daemon is not None else None,
+    }
+
+
+def job_json(snapshot: Snapshot, state: JobState) -> dict[str, Any]:
+    """One job. `attempts` counts those that ran user code; the rest is of the newest attempt.
+
+    `session` and `pid` are null unless it runs: neither means anything afterwards."""
+    attempt = look.record_of(snapshot, state.job).last
+    running = state.status is JobStatus.RUNNING
+    completed = look.completed_at(snapshot, state.job) if state.status is JobStatus.COMPLETED else None
+    return {
+        "key": state.job,
+        "id": state.job.partition("/")[2],
+        "project": state.project,
+        "phase": state.phase,
+        "status": str(state.status),
+        "reason": str(state.reason),
+        "message": state.message,
+        "until": iso_utc(state.until),
+        "drift": state.drift,
+        "attempts": look.attempts_ran(snapshot, state.job),
+        "host": attempt.host if attempt else look.host_of(snapshot, state.project),
+        "gpus": list(attempt.gpu_indices) if attempt else [],
+        "session": attempt.session if attempt and running else None,
+        "pid": look.payload_pid(snapshot, attempt) if attempt and running else None,
+        "started": iso_utc(look.started_at(snapshot, attempt)) if attempt else None,
+        "ended": iso_utc(look.ended_at(attempt)) if attempt else None,
+        "completed": iso_utc(completed),
+        "exit_code": attempt.exit_code if attempt else None,
+        "output": _output_paths(snapshot, state),
+    }
+
+
+def _output_paths(snapshot: Snapshot, state: JobState) -> list[str]:
+    view = look.view_of(snapshot, state.project)
+    facts = view.outputs.get(state.job) if view else None
+    return list(facts.paths) if isinstance(facts, OutputFacts) else []
+
+
+def _phase(snapshot: Snapshot, phase: PhaseState) -> dict[str, Any]:
+    left_s = phase_left_s(snapshot, phase.project, phase.phase)
+    return {
+        "project": phase.project,
+        "name": phase.phase,
+        "depends_on": list(phase.depends_on),
+        "open": phase.open,
+        "counts": {str(status): phase.counts.get(status, 0) for status in JobStatus},
+        "total": look.total(phase),
+        "waiting_on": phase.waiting_on,
+        "eta_s": None if left_s is None else round(left_s, 1),
+    }
+
+
+def _host(snapshot: Snapshot, name: str) -> dict[str, Any]:
+    """A host. `gpus` and `sessions` are null where they are unknown; `unknown` says why, in words."""
+    view = snapshot.observed.hosts[name]
+    if isinstance(view, Unknown):
+        nothing: dict[str, Any] = dict.fromkeys(("observed_at", "boot_id", "gpus", "sessions", "disk_free_mib"))
+        return {"name": name, "reachable": False, **nothing, "unknown": [view.message]}
+    uses = look.gpu_uses(snapshot, name)
+    probes = (view.sessions, view.gpus, view.disk)
+    return {
+        "name": name,
+        "reachable": True,
+        "observed_at": iso_utc(view.observed_at),
+        "boot_id": view.boot_id,
+        "gpus": None if isinstance(uses, Unknown) else [_gpu(use) for use in uses],
+        "sessions": len(view.sessions) if isinstance(view.sessions, tuple) else None,
+        "disk_free_mib": None if isinstance(view.disk, Unknown) else view.disk.free_mib,
+        "unknown": [probe.message for probe in probes if isinstance(probe, Unknown)],
+    }
+
+
+def _gpu(use: GpuUse) -> dict[str, Any]:
+    gpu = use.gpu
+    users: list[dict[str, Any]] = [{"attempt": path} for path in use.ours]
+    users += [{"user": p.user, "pid": p.pid, "used_mib": p.used_mib, "command": p.command} for p in use.others]
+    return {
+        "index": gpu.index,
+        "uuid": gpu.uuid,
+        "name": gpu.name,
+        "used_mib": gpu.used_mib,
+        "total_mib": gpu.total_mib,
+        "utilization_percent": gpu.utilization_percent,
+        "users": users,
+    }

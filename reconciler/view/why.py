@@ -1,0 +1,90 @@
+"""`exq why JOB`: where a job stands, the chain of reasons, and what would move it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reconciler.model.ledger import AttemptRecord
+from reconciler.model.plan import JobState
+from reconciler.model.snapshot import Snapshot
+from reconciler.view import look
+from reconciler.view.style import Line, Row, Style, hang, table
+from reconciler.view.times import clock, compact, iso_utc
+from reconciler.view.why_chain import chain_of, next_commands
+from reconciler.view.words import STATUS_COLOURS, count, gpu_list, sentence_and_word
+
+ATTEMPTS_SHOWN = 8
+
+
+def render_why(snapshot: Snapshot, job_key: str, style: Style) -> str:
+    """The first line is `project/id is STATUS: Reason`. Raises KeyError for a job that the plan does not know."""
+    state = snapshot.plan.states[job_key]
+    colour = STATUS_COLOURS[state.status]
+    lines = [f"{style.bold(job_key)} is {style.paint(str(state.status), colour)}: {state.reason}"]
+    for link in chain_of(snapshot, state):
+        lines += hang("  ", link, style)
+    lines += _attempt_lines(snapshot, state, style)
+    commands = next_commands(snapshot, state)
+    return "\n".join([*lines, *([f"  next: {', '.join(commands)}"] if commands else [])]) + "\n"
+
+
+def _attempt_lines(snapshot: Snapshot, state: JobState, style: Style) -> list[str]:
+    attempts = look.record_of(snapshot, state.job).attempts
+    shown = attempts[-ATTEMPTS_SHOWN:]
+    if not shown:
+        return []
+    lines: list[Line] = ["  attempts:"]
+    if len(attempts) > len(shown):
+        earlier = count(len(attempts) - len(shown), "earlier one")
+        lines.append(f"    {earlier}: exq history {look.short_name(snapshot, state.job)}")
+    return table([*lines, *(_attempt_row(snapshot, attempt) for attempt in shown)], style)
+
+
+def _attempt_row(snapshot: Snapshot, attempt: AttemptRecord) -> Row:
+    start, end = look.started_at(snapshot, attempt), look.ended_at(attempt)
+    when = clock(attempt.intended_at if start is None else start, snapshot.now)
+    took = compact(end - start) if start is not None and end is not None else ""
+    if attempt.verdict is None:
+        return Row(" ", (str(attempt.number), when, took, gpu_list(attempt.gpu_indices), "not over"))
+    verdict = attempt.verdict
+    outcome = f"{verdict.status}: {sentence_and_word(verdict.message, verdict.reason)}"
+    return Row(" ", (str(attempt.number), when, took, gpu_list(attempt.gpu_indices), outcome))
+
+
+def why_json(snapshot: Snapshot, job_key: str) -> dict[str, Any]:
+    """The same for programs (`exq.why/v1`). Raises KeyError for a job that the plan does not know."""
+    state = snapshot.plan.states[job_key]
+    return {
+        "schema": "exq.why/v1",
+        "as_of": iso_utc(snapshot.now),
+        "job": job_key,
+        "project": state.project,
+        "phase": state.phase,
+        "status": str(state.status),
+        "reason": str(state.reason),
+        "message": state.message,
+        "until": iso_utc(state.until),
+        "drift": state.drift,
+        "chain": chain_of(snapshot, state),
+        "attempts": _attempts_json(snapshot, job_key),
+        "next": next_commands(snapshot, state),
+    }
+
+
+def _attempts_json(snapshot: Snapshot, key: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "number": attempt.number,
+            "host": attempt.host,
+            "gpus": list(attempt.gpu_indices),
+            "session": attempt.session,
+            "pid": look.payload_pid(snapshot, attempt),
+            "started": iso_utc(look.started_at(snapshot, attempt)),
+            "ended": iso_utc(look.ended_at(attempt)),
+            "exit_code": attempt.exit_code,
+            "status": str(attempt.verdict.status) if attempt.verdict else "running",
+            "reason": str(attempt.verdict.reason) if attempt.verdict else None,
+            "message": attempt.verdict.message if attempt.verdict else "",
+        }
+        for attempt in look.record_of(snapshot, key).attempts
+    ]

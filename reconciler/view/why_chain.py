@@ -1,0 +1,277 @@
+"""The chain of reasons behind a job's state, a sentence a link. What each reason adds is in one small function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from reconciler.model.enums import JobStatus, Reason
+from reconciler.model.facts import PreconditionFacts, Unknown
+from reconciler.model.plan import JobState, PhaseState
+from reconciler.model.snapshot import Snapshot
+from reconciler.planner.backoff import counted_attempts
+from reconciler.view import look
+from reconciler.view.diff_rows import stuck_verb
+from reconciler.view.estimate import job_left_s, typical_s
+from reconciler.view.look import GpuUse
+from reconciler.view.times import about_left, clock, short_clock, spoken
+from reconciler.view.words import UNKNOWN_REASONS, count, gpu_list, on_gpus, ranges, sentence
+
+JOBS_NAMED = 6
+ALL_NAMED = 4
+"""A phase with at most this many jobs is told job by job, the completed ones too."""
+
+Links = list[str]
+
+
+def chain_of(snapshot: Snapshot, state: JobState) -> Links:
+    """From what is nearest to what comes after it."""
+    links = _by_reason(state)(snapshot, state)
+    if state.drift and "changed" not in state.message:
+        links.append("its command changed in the specs since it ran; it is left alone")
+    if look.is_orphan(snapshot, state):
+        links.append("no spec asks for it any more; it is left alone")
+    return links
+
+
+def _by_reason(state: JobState) -> Callable[[Snapshot, JobState], Links]:
+    if state.status is JobStatus.COMPLETED:
+        return _completed
+    if state.status is JobStatus.RUNNING:
+        return _running
+    if state.status is JobStatus.STUCK:
+        return _stuck
+    if state.until is not None:
+        return _delayed
+    if state.reason in UNKNOWN_REASONS:
+        return _unknown
+    return _WAITING.get(state.reason, _plain)
+
+
+def _plain(snapshot: Snapshot, state: JobState) -> Links:
+    return [sentence(state.message, state.reason)]
+
+
+def _phase_closed(snapshot: Snapshot, state: JobState) -> Links:
+    phases = {phase.phase: phase for phase in snapshot.plan.phases if phase.project == state.project}
+    mine = phases.get(state.phase)
+    links: Links = []
+    for name in mine.depends_on if mine else ():
+        need = phases.get(name)
+        if need is not None and look.done(need) < look.total(need):
+            links += _need(snapshot, need, phases)
+    return [*(links or [sentence(state.message, state.reason)]), *_then_room(snapshot, state)]
+
+
+def _need(snapshot: Snapshot, need: PhaseState, phases: dict[str, PhaseState]) -> Links:
+    """The jobs of a needed phase, and one level further what that phase itself waits for."""
+    jobs = look.jobs_of(snapshot, need.project, need.phase)
+    typical = typical_s(snapshot, jobs)
+    unfinished = [state for state in jobs if state.status is not JobStatus.COMPLETED]
+    order = {JobStatus.STUCK: 0, JobStatus.RUNNING: 1}
+    unfinished.sort(key=lambda state: order.get(state.status, 2))
+    named = jobs if len(jobs) <= ALL_NAMED else unfinished[:JOBS_NAMED]
+    words = [_job_words(snapshot, state, typical) for state in named]
+    if len(jobs) > ALL_NAMED:
+        words.insert(0, f"{look.done(need):,} of {look.total(need):,} completed")
+        if len(unfinished) > len(named):
+            words.append(f"and {len(unfinished) - len(named):,} more")
+    links = [f"needs {need.phase}: {', '.join(words)}"]
+    for name in () if need.open else need.depends_on:
+        further = phases.get(name)
+        if further is not None and look.done(further) < look.total(further):
+            done = f"{look.done(further):,} of {look.total(further):,} completed"
+            links.append(f"which needs {name}: {done}{_stuck_words(further)}")
+    return links
+
+
+def _stuck_words(phase: PhaseState) -> str:
+    stuck = phase.counts.get(JobStatus.STUCK, 0)
+    return f", {stuck:,} stuck" if stuck else ""
+
+
+def _job_words(snapshot: Snapshot, state: JobState, typical: float | None) -> str:
+    """One job in a list: `t_N512 running on GPU 3 since 11:58 (about 21 min left)`."""
+    name = state.job.partition("/")[2]
+    attempt = look.record_of(snapshot, state.job).last
+    if state.status is JobStatus.COMPLETED:
+        at = look.completed_at(snapshot, state.job)
+        return f"{name} completed" + (f" {short_clock(at, snapshot.now)}" if at is not None else "")
+    if state.status is JobStatus.RUNNING and attempt is not None:
+        start = look.started_at(snapshot, attempt)
+        left = job_left_s(snapshot, state, typical)
+        since = f" since {short_clock(start, snapshot.now)}" if start is not None else ""
+        remains = f" ({about_left(left)})" if left is not None else ""
+        return f"{name} running{on_gpus(attempt.gpu_indices)}{since}{remains}"
+    until = f" until {clock(state.until, snapshot.now)}" if state.until else ""
+    return f"{name} {state.status}{until} ({sentence(state.message, state.reason)})"
+
+
+def _then_room(snapshot: Snapshot, state: JobState) -> Links:
+    """What it takes once nothing else is in the way: a GPU, or a slot."""
+    words = _gpus(snapshot, state) or _slots(snapshot, state)
+    return [f"then {words}"] if words else []
+
+
+def _gpus(snapshot: Snapshot, state: JobState) -> str:
+    project = snapshot.desired.projects.get(state.project)
+    host = look.host_of(snapshot, state.project)
+    if project is None or project.gpu_pool is None or host is None:
+        return ""
+    job = snapshot.desired.index.get(state.job)
+    wants = "a free GPU" if job is None or job.gpus <= 1 else f"{job.gpus} free GPUs"
+    uses = look.gpu_uses(snapshot, host, project.gpu_free_threshold_mib)
+    if isinstance(uses, Unknown):
+        return f"{wants}: not known now ({uses.message})"
+    pool = look.in_pool(project, uses)
+    return f"{wants}: {sum(use.free for use in pool)} of {len(pool)} now ({_gpu_words(pool)})"
+
+
+def _gpu_words(pool: list[GpuUse]) -> str:
+    """Neighbours that stand alike are drawn together: `GPU 0-1 ours, GPU 2 14,850 MiB by alice pid 2797307`."""
+    runs: list[tuple[str, list[int]]] = []
+    for use in pool:
+        if runs and runs[-1][0] == use.words:
+            runs[-1][1].append(use.gpu.index)
+        else:
+            runs.append((use.words, [use.gpu.index]))
+    return ", ".join(f"GPU {ranges(indices)} {words}" for words, indices in runs)
+
+
+def _slots(snapshot: Snapshot, state: JobState) -> str:
+    project = snapshot.desired.projects.get(state.project)
+    if project is None or project.gpu_pool is not None:
+        return ""
+    limit = project.max_parallel or 1
+    jobs = look.jobs_of(snapshot, state.project)
+    running = [other for other in jobs if other.status is JobStatus.RUNNING]
+    names = ", ".join(other.job.partition("/")[2] for other in running[:JOBS_NAMED])
+    more = f" and {len(running) - JOBS_NAMED:,} more" if len(running) > JOBS_NAMED else ""
+    taken = f" ({names}{more} running)" if running else ""
+    return f"a free slot: {max(0, limit - len(running))} of {limit} now{taken}"
+
+
+def _no_room(snapshot: Snapshot, state: JobState) -> Links:
+    """No slot or GPU: who holds them, and how many jobs are due before it."""
+    room = _gpus(snapshot, state) or _slots(snapshot, state)
+    links = [sentence(state.message, state.reason)]
+    if state.reason is Reason.NO_FREE_SLOT or "GPU" not in state.message:
+        links.append(f"needs {room}")
+    before = 0
+    for other in look.jobs_of(snapshot, state.project):
+        if other.job == state.job:
+            break
+        before += other.status is JobStatus.PENDING and other.reason is state.reason
+    if before:
+        come = "waits for the same comes" if before == 1 else "wait for the same come"
+        links.append(f"{count(before, 'job')} that {come} first")
+    return links
+
+
+def _preconditions(snapshot: Snapshot, state: JobState) -> Links:
+    job = snapshot.desired.index.get(state.job)
+    view = look.view_of(snapshot, state.project)
+    facts = view.preconditions.get(state.job, ()) if view else ()
+    links: Links = []
+    for condition, fact in zip(job.preconditions if job else (), facts, strict=False):
+        if not isinstance(fact, PreconditionFacts):
+            links.append(f"{condition.kind} {condition.subject}: not known ({fact.message})")
+        elif not fact.met:
+            links.append(f"{condition.kind} {condition.subject}: {fact.message or 'not met'}")
+    return [*(links or [sentence(state.message, state.reason)]), *_then_room(snapshot, state)]
+
+
+def _unknown(snapshot: Snapshot, state: JobState) -> Links:
+    links = [sentence(state.message, state.reason)]
+    links += [message for message in snapshot.plan.unknown if message not in links]
+    return [*links, "nothing is done about it until that is known again"]
+
+
+def _delayed(snapshot: Snapshot, state: JobState) -> Links:
+    assert state.until is not None
+    wait = spoken(max(0.0, state.until - snapshot.now))
+    when = f"next try at {clock(state.until, snapshot.now)} (in {wait})"
+    return [sentence(state.message, state.reason), f"{when}{_tries(snapshot, state)}", *_then_room(snapshot, state)]
+
+
+def _tries(snapshot: Snapshot, state: JobState) -> str:
+    """`; 2 of 3 attempts used`, by the policy for this kind of failure."""
+    project = snapshot.desired.projects.get(state.project)
+    job = snapshot.desired.index.get(state.job)
+    if project is None or job is None:
+        return ""
+    policy = project.oom_retry if state.status is JobStatus.FAILED_OOM else project.failure_retry
+    counted = counted_attempts(look.record_of(snapshot, state.job), job.generation)
+    used = sum(attempt.verdict is not None and attempt.verdict.status is state.status for attempt in counted)
+    return f"; {used} of {policy.max_attempts} attempts used" if used else ""
+
+
+def _stuck(snapshot: Snapshot, state: JobState) -> Links:
+    attempt = look.record_of(snapshot, state.job).last
+    code = attempt.exit_code if attempt else None
+    message = sentence(state.message, state.reason)
+    links = [message if code is None or f"exit {code}" in message else f"{message} (exit code {code})"]
+    if attempt is not None and state.reason is not Reason.STOPPED_BY_USER:
+        links.append(f"its log: <state>/attempts/{attempt.path}/log, or exq logs {_name(snapshot, state)}")
+    return links
+
+
+def _running(snapshot: Snapshot, state: JobState) -> Links:
+    attempt = look.record_of(snapshot, state.job).last
+    links = [] if state.reason is Reason.RUNNING and not state.drift else [sentence(state.message, state.reason)]
+    if attempt is None:
+        return links
+    start, pid = look.started_at(snapshot, attempt), look.payload_pid(snapshot, attempt)
+    parts = [f"attempt {attempt.number} on {attempt.host}", gpu_list(attempt.gpu_indices)]
+    parts += [f"pid {pid}" if pid else "", f"screen {attempt.session}" if attempt.session else "no screen"]
+    links.append(", ".join(part for part in parts if part))
+    if start is None:
+        return links
+    typical = typical_s(snapshot, look.jobs_of(snapshot, state.project, state.phase))
+    left = job_left_s(snapshot, state, typical)
+    age = f"since {clock(start, snapshot.now)} ({spoken(snapshot.now - start)})"
+    return [*links, f"{age}, {about_left(left)}" if left is not None else age]
+
+
+def _completed(snapshot: Snapshot, state: JobState) -> Links:
+    at = look.completed_at(snapshot, state.job)
+    when = f"completed at {clock(at, snapshot.now)}: " if at is not None else ""
+    return [f"{when}{sentence(state.message, state.reason)}"]
+
+
+_WAITING: dict[Reason, Callable[[Snapshot, JobState], Links]] = {
+    Reason.PHASE_NOT_READY: _phase_closed,
+    Reason.NEEDS_STUCK: _phase_closed,
+    Reason.PRECONDITION_NOT_MET: _preconditions,
+    Reason.NO_FREE_GPU: _no_room,
+    Reason.NO_FREE_SLOT: _no_room,
+}
+
+
+def _name(snapshot: Snapshot, state: JobState) -> str:
+    return look.short_name(snapshot, state.job)
+
+
+def next_commands(snapshot: Snapshot, state: JobState) -> list[str]:
+    """What to type, if a person can do something."""
+    name = _name(snapshot, state)
+    if state.status is JobStatus.STUCK:
+        if state.reason is Reason.NO_COMMAND:
+            return []
+        return [f"exq {stuck_verb(state)} {name}", f"exq retry {name}"] if state.attempt else [f"exq retry {name}"]
+    if state.status is JobStatus.RUNNING:
+        return [f"exq logs -f {name}"]
+    if state.reason is Reason.PAUSED:
+        paused = state.job if state.job in snapshot.ledger.paused else state.project
+        return [f"exq resume {paused}"]
+    if state.reason is Reason.NEEDS_STUCK:
+        return _blockers(snapshot, state)
+    return []
+
+
+def _blockers(snapshot: Snapshot, state: JobState) -> list[str]:
+    """The stuck job that stands in the way."""
+    for other in look.jobs_of(snapshot, state.project):
+        if other.status is JobStatus.STUCK:
+            name = _name(snapshot, other)
+            return [f"exq why {name}", f"exq retry {name}"]
+    return []

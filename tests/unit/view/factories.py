@@ -1,0 +1,282 @@
+"""Small builders of snapshots for view tests. The time is 2026-04-17 12:01:11 UTC unless told otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from reconciler.model.enums import (
+    ActionKind,
+    JobStatus,
+    LauncherKind,
+    Reason,
+    SuccessRule,
+    Waves,
+)
+from reconciler.model.facts import (
+    AttemptFacts,
+    Gpu,
+    GpuProcess,
+    HostView,
+    Observed,
+    ProcessId,
+    Started,
+    Unknown,
+)
+from reconciler.model.ledger import AttemptRecord, JobRecord, Ledger, ProjectRun, Request, Verdict
+from reconciler.model.plan import Action, JobState, Kill, Launch, PhaseState, Plan, Settle
+from reconciler.model.snapshot import Snapshot
+from reconciler.model.spec import (
+    MAIN_PHASE,
+    Desired,
+    GpuPool,
+    Job,
+    Phase,
+    Precondition,
+    Project,
+    RetryPolicy,
+    SpecError,
+    SpecFile,
+)
+
+NOW = 1776427271.0
+"""2026-04-17 12:01:11 UTC."""
+
+HOST = "local"
+BOOT = "boot-1"
+
+
+def at(clock: str) -> float:
+    """A time of the test day: `at("11:40")`, `at("11:40:05")`."""
+    hours, minutes, *seconds = (int(part) for part in clock.split(":"))
+    midnight = NOW - (12 * 3600 + 1 * 60 + 11)
+    return midnight + hours * 3600 + minutes * 60 + (seconds[0] if seconds else 0)
+
+
+def job(key: str, phase: str = MAIN_PHASE, **changes: Any) -> Job:
+    project, _, job_id = key.partition("/")
+    plain = Job(
+        key=key,
+        project=project,
+        id=job_id,
+        phase=phase,
+        cmd=f"python train.py --id {job_id}",
+        cwd="/home/me/work",
+        env={},
+        conda=None,
+        conda_hook=None,
+        outputs=(f"out/{job_id}.json",),
+        preconditions=(),
+        params={},
+        gpus=0,
+        generation="g1",
+        source=f"specs/{project}.yaml:3:5",
+    )
+    return replace(plain, **changes)
+
+
+def project(
+    name: str, phases: Mapping[str, Sequence[str]], needs: Mapping[str, Sequence[str]] | None = None, **changes: Any
+) -> Project:
+    """A project with these job ids in these phases. `gpu_pool=GpuPool()` gives every job one GPU."""
+    gpus = 1 if changes.get("gpu_pool") is not None else 0
+    job_changes = changes.pop("job_changes", {})
+    plain = Project(
+        name=name,
+        source=f"specs/{name}.yaml",
+        cwd="/home/me/work",
+        ssh=None,
+        gpu_pool=None,
+        max_parallel=2,
+        gpu_free_threshold_mib=500,
+        oom_retry=RetryPolicy(120, 3),
+        failure_retry=RetryPolicy(60, 1),
+        waves=Waves.ROLLING,
+        success=SuccessRule.EXIT_AND_OUTPUT,
+        linger_s=300,
+        launcher=LauncherKind.AUTO,
+        analyze_on_complete=None,
+        phases=tuple(
+            Phase(
+                phase,
+                tuple((needs or {}).get(phase, ())),
+                tuple(job(f"{name}/{i}", phase, **{"gpus": gpus, **job_changes.get(i, {})}) for i in ids),
+            )
+            for phase, ids in phases.items()
+        ),
+    )
+    return replace(plain, **changes)
+
+
+def desired(*projects: Project, revision: str = "3f2c1d9", errors: Sequence[SpecError] = ()) -> Desired:
+    return Desired(
+        version="v1",
+        revision=revision,
+        projects={p.name: p for p in projects},
+        files=tuple(SpecFile(p.source, "d") for p in projects),
+        errors=tuple(errors),
+        index={j.key: j for p in projects for j in p.jobs()},
+    )
+
+
+def attempt(key: str, number: int = 1, **changes: Any) -> AttemptRecord:
+    plain = AttemptRecord(
+        job=key,
+        number=number,
+        generation="g1",
+        host=HOST,
+        launcher="screen",
+        session=f"exq.{key.replace('/', '.')}.{number}",
+        gpus=(),
+        gpu_indices=(),
+        intended_at=changes.get("started_at") or at("11:58"),
+        revision="3f2c1d9",
+        launched=True,
+    )
+    indices = changes.get("gpu_indices", ())
+    return replace(plain, **{"gpus": tuple(f"GPU-{i}" for i in indices), **changes})
+
+
+def ended(
+    key: str,
+    start: str,
+    end: str,
+    status: str = "completed",
+    reason: str = "Succeeded",
+    message: str = "exit 0",
+    **more: Any,
+) -> AttemptRecord:
+    """An attempt that is over and released."""
+    verdict = Verdict(JobStatus(status), Reason(reason), message, at(end))
+    code = more.pop("exit_code", 0 if status == "completed" else 1)
+    times = {"started_at": at(start), "ended_at": at(end)}
+    return attempt(
+        key, more.pop("number", 1), verdict=verdict, exit_code=code, released=True, pid=4000, **times, **more
+    )
+
+
+def record(*attempts: AttemptRecord, **changes: Any) -> JobRecord:
+    """The record of one job; it is completed when its newest attempt is."""
+    last = attempts[-1]
+    plain = JobRecord(last.job, attempts)
+    if last.verdict is not None and last.verdict.status is JobStatus.COMPLETED:
+        plain = replace(plain, completed=last.verdict, generation=last.generation)
+    return replace(plain, **changes)
+
+
+def ledger(*records: JobRecord, **changes: Any) -> Ledger:
+    still_open = {a.path: a for r in records for a in r.attempts if a.verdict is None or not a.released}
+    return replace(Ledger(1, {r.key: r for r in records}, open_attempts=still_open), **changes)
+
+
+def state(key: str, status: str, reason: str, message: str = "", phase: str = MAIN_PHASE, **changes: Any) -> JobState:
+    plain = JobState(key, key.partition("/")[0], phase, JobStatus(status), Reason(reason), message)
+    return replace(plain, **changes)
+
+
+def phase_states(
+    wanted: Desired, states: Iterable[JobState], closed: Mapping[str, str] | None = None
+) -> tuple[PhaseState, ...]:
+    """The progress of every phase, counted from the states. `closed`: phase name to what it waits for."""
+    listed = list(states)
+    shut = closed or {}
+    out = []
+    for owner in wanted.projects.values():
+        for phase in owner.phases:
+            counts: dict[JobStatus, int] = {}
+            for one in listed:
+                if (one.project, one.phase) == (owner.name, phase.name) and one.job in wanted.index:
+                    counts[one.status] = counts.get(one.status, 0) + 1
+            is_open = phase.name not in shut
+            out.append(PhaseState(owner.name, phase.name, phase.depends_on, is_open, counts, shut.get(phase.name, "")))
+    return tuple(out)
+
+
+def plan(
+    wanted: Desired,
+    states: Sequence[JobState],
+    actions: Sequence[Action] = (),
+    closed: Mapping[str, str] | None = None,
+    **changes: Any,
+) -> Plan:
+    plain = Plan("p1a2n3", tuple(actions), {s.job: s for s in states}, phase_states(wanted, states, closed))
+    return replace(plain, **changes)
+
+
+def launch(
+    key: str, number: int = 1, gpus: Sequence[int] = (), reason: str = "NewInSpec", message: str = "new in spec"
+) -> Launch:
+    uuids = tuple(f"GPU-{i}" for i in gpus)
+    return Launch(
+        ActionKind.LAUNCH, key, number, Reason(reason), message, HOST, uuids, tuple(gpus), attempt(key, number)
+    )
+
+
+def settle(kind: str, key: str, reason: str, message: str, number: int = 1, **changes: Any) -> Settle:
+    return replace(Settle(ActionKind(kind), key, number, Reason(reason), message, HOST), **changes)
+
+
+def kill(key: str, reason: str, message: str, number: int = 1, **changes: Any) -> Kill:
+    return replace(Kill(ActionKind.KILL, key, number, Reason(reason), message, HOST), **changes)
+
+
+def gpu(index: int, used_mib: int | None = 3, processes: Sequence[GpuProcess] = ()) -> Gpu:
+    return Gpu(index, f"GPU-{index}", "NVIDIA A100", used_mib, 40960, 0, tuple(processes))
+
+
+def running_facts(pid: int, started_at: float) -> AttemptFacts:
+    payload, shim = ProcessId(BOOT, pid, 1), ProcessId(BOOT, pid - 1, 1)
+    return AttemptFacts(
+        exists=True,
+        claimed=True,
+        started=Started(payload, shim, started_at),
+        payload_alive=True,
+        shim_alive=True,
+        tree_alive=True,
+        tree_pids=(pid,),
+    )
+
+
+def host(**changes: Any) -> HostView:
+    return replace(HostView(HOST, NOW - 0.4, BOOT, screen_installed=True), **changes)
+
+
+def snapshot(
+    wanted: Desired,
+    made: Plan,
+    known: Ledger | None = None,
+    seen: HostView | Unknown | None = None,
+    now: float = NOW,
+    requests: Sequence[Request] = (),
+) -> Snapshot:
+    return Snapshot(now, wanted, Observed({HOST: seen or host()}), known or Ledger(), made, tuple(requests))
+
+
+__all__ = [
+    "NOW",
+    "GpuPool",
+    "GpuProcess",
+    "Precondition",
+    "ProjectRun",
+    "Request",
+    "SpecError",
+    "Unknown",
+    "at",
+    "attempt",
+    "desired",
+    "ended",
+    "gpu",
+    "host",
+    "job",
+    "kill",
+    "launch",
+    "ledger",
+    "plan",
+    "project",
+    "record",
+    "running_facts",
+    "settle",
+    "snapshot",
+    "state",
+]

@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from reconciler.model.enums import RequestKind
+from reconciler.model.facts import OutputFacts
+from reconciler.view.diff import render_diff
+from reconciler.view.status import render_status, status_json
+from reconciler.view.style import Style
+from tests.unit.view import factories as f
+from tests.unit.view.scenarios import distillation
+
+STYLE = Style()
+
+
+def test_the_whole_page() -> None:
+    daemon = {"pid": 93534, "host": "gpu-box", "since": f.at("11:01")}
+    assert (
+        render_status(distillation(teacher_runs=True), STYLE, daemon)
+        == """\
+distill: 1/26 completed, 1 running, 24 waiting
+  train_teachers    [##########..........]  1/2   1 running, about 21 min left
+  distill_students  [....................]  0/24  waits for train_teachers (1 of 2 completed)
+
+sweep: 12/16 completed, 2 running, 1 waiting, 1 stuck, about 19 min left
+  [###############.....] 12/16
+
+running
+    distill/t_N512   GPU 3  3 min 11 s  pid 2801, about 21 min left
+    sweep/s200_N64   GPU 0  11 min      pid 2701, about 9 min left
+    sweep/s200_N128  GPU 1  11 min      pid 2702, about 9 min left
+
+waiting
+  . 24 jobs        distill / distill_students  phase not open
+  . sweep/s42_N64  sweep                       GPU out of memory on GPU 1, attempt 2 of 3, elsewhere
+                                               (GpuOutOfMemory); again at 12:03:11
+
+stuck
+  ! sweep/s42_N128  exit 1 (CodeError); exq logs s42_N128, exq retry s42_N128
+
+GPUs, local observed 0.4 s ago
+    0  NVIDIA A100  30,112 of 40,960 MiB  sweep/s200_N64/1
+    1  NVIDIA A100  30,112 of 40,960 MiB  sweep/s200_N128/1
+    2  NVIDIA A100  14,850 of 40,960 MiB  alice pid 2797307
+    3  NVIDIA A100  30,112 of 40,960 MiB  distill/t_N512/1
+
+The loop runs on gpu-box since 11:01 (pid 93534).
+"""
+    )
+
+
+def small(**changes: object) -> f.Snapshot:
+    wanted = f.desired(f.project("sweep", {"main": ["a", "b"]}))
+    states = [
+        f.state("sweep/a", "pending", "Paused", "sweep is paused; exq resume sweep lifts that"),
+        f.state("sweep/b", "running", "ScreenGone", "running; its screen is gone, the log goes on", attempt=2),
+    ]
+    known = f.ledger(f.record(f.attempt("sweep/b", 2)), paused=frozenset({"sweep", "sweep/a"}))
+    made = f.plan(wanted, states, unknown=("local: screen -ls did not answer; nothing is launched in screens",))
+    request = f.Request("r1", RequestKind.STOP, "sweep/b", "alice@box", f.at("12:01"))
+    return replace(f.snapshot(wanted, made, known, requests=[request]), **changes)  # type: ignore[arg-type]
+
+
+def test_what_is_odd_is_said() -> None:
+    assert (
+        render_status(small(), STYLE, {})
+        == """\
+? local: screen -ls did not answer; nothing is launched in screens
+
+sweep: 0/2 completed, 1 running, 1 waiting  (paused; exq resume sweep)
+  [....................] 0/2
+
+running
+    b    starting  attempt 2, running; its screen is gone, the log goes on (ScreenGone)
+
+waiting
+  . a  sweep  sweep is paused; exq resume sweep lifts that
+
+stop sweep/b: asked by alice@box at 12:01, not carried out yet
+paused: sweep/a (exq resume sweep/a)
+No loop is running. exq run starts one.
+"""
+    )
+
+
+def test_the_line_about_the_loop_is_left_out_when_nobody_asked() -> None:
+    assert "loop" not in render_status(small(), STYLE)
+
+
+def test_no_job() -> None:
+    wanted = f.desired()
+    assert render_status(f.snapshot(wanted, f.plan(wanted, [])), STYLE) == "The specs ask for no job.\n"
+
+
+def test_json_of_a_running_job() -> None:
+    shown = json.loads(json.dumps(status_json(distillation(teacher_runs=True))))
+    assert shown["schema"] == "exq.status/v1"
+    assert shown["as_of"] == "2026-04-17T12:01:11Z"
+    jobs = {job["key"]: job for job in shown["jobs"]}
+    assert len(jobs) == 42
+    assert jobs["distill/t_N512"] == {
+        "key": "distill/t_N512",
+        "id": "t_N512",
+        "project": "distill",
+        "phase": "train_teachers",
+        "status": "running",
+        "reason": "Running",
+        "message": "running",
+        "until": None,
+        "drift": False,
+        "attempts": 1,
+        "host": "local",
+        "gpus": [3],
+        "session": "exq.distill.t_N512.1",
+        "pid": 2801,
+        "started": "2026-04-17T11:58:00Z",
+        "ended": None,
+        "completed": None,
+        "exit_code": None,
+        "output": [],
+    }
+    assert jobs["distill/d_N512_s42"]["host"] == "local"
+
+
+def test_json_of_a_completed_job() -> None:
+    snapshot = distillation(teacher_runs=True)
+    view = f.host(outputs={"distill/t_N384": OutputFacts(("x",), 1.0, ("ckpt/t_N384.pt",))})
+    snapshot = replace(snapshot, observed=replace(snapshot.observed, hosts={"local": view}))
+    jobs = {job["key"]: job for job in status_json(snapshot)["jobs"]}
+    done = jobs["distill/t_N384"]
+    wanted = {
+        "status": "completed",
+        "attempts": 1,
+        "session": None,
+        "pid": None,
+        "gpus": [1],
+        "exit_code": 0,
+        "started": "2026-04-17T11:16:00Z",
+        "completed": "2026-04-17T11:40:00Z",
+        "output": ["ckpt/t_N384.pt"],
+    }
+    assert {key: done[key] for key in wanted} == wanted
+
+
+def test_json_of_phases_and_hosts() -> None:
+    shown = status_json(distillation(teacher_runs=True))
+    assert shown["phases"][1] == {
+        "project": "distill",
+        "name": "distill_students",
+        "depends_on": ["train_teachers"],
+        "open": False,
+        "counts": {"pending": 24, "running": 0, "completed": 0, "failed_oom": 0, "failed_other": 0, "stuck": 0},
+        "total": 24,
+        "waiting_on": "waits for train_teachers (1 of 2 completed)",
+        "eta_s": None,
+    }
+    assert shown["phases"][0]["eta_s"] == 24 * 60 - 191
+    box = shown["hosts"][0]
+    assert (box["name"], box["reachable"], box["sessions"], box["unknown"]) == ("local", True, 0, [])
+    assert box["gpus"][2] == {
+        "index": 2,
+        "uuid": "GPU-2",
+        "name": "NVIDIA A100",
+        "used_mib": 14850,
+        "total_mib": 40960,
+        "utilization_percent": 0,
+        "users": [{"user": "alice", "pid": 2797307, "used_mib": 14847, "command": "python"}],
+    }
+    assert box["gpus"][3]["users"] == [{"attempt": "distill/t_N512/1"}]
+
+
+def test_json_says_what_is_unknown() -> None:
+    view = f.host(sessions=f.Unknown("screen hangs"), gpus=f.Unknown("driver mismatch"))
+    snapshot = small()
+    seen = replace(snapshot, observed=replace(snapshot.observed, hosts={"local": view, "far": f.Unknown("no route")}))
+    local, far = status_json(seen)["hosts"]
+    assert (local["sessions"], local["gpus"], local["unknown"]) == (None, None, ["screen hangs", "driver mismatch"])
+    assert far["reachable"] is False
+    assert far["unknown"] == ["no route"]
+    assert set(far) == set(local)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "count"),
+    [
+        ([f.ended("sweep/a", "11:00", "11:01", "failed_other", "LaunchLost", "lost", exit_code=None)], 0),
+        ([f.ended("sweep/a", "11:00", "11:01", "failed_other", "LockHeld", "held", exit_code=75)], 0),
+        ([f.ended("sweep/a", "11:00", "11:01", "failed_other", "CodeError", "exit 1")], 1),
+        ([f.attempt("sweep/a")], 0),
+        ([f.attempt("sweep/a", started_at=f.at("11:58"))], 1),
+    ],
+)
+def test_only_attempts_that_ran_user_code_count(attempts: list[f.AttemptRecord], count: int) -> None:
+    wanted = f.desired(f.project("sweep", {"main": ["a"]}))
+    made = f.plan(wanted, [f.state("sweep/a", "pending", "NoFreeSlot", "no")])
+    shown = status_json(f.snapshot(wanted, made, f.ledger(f.record(*attempts))))
+    assert shown["jobs"][0]["attempts"] == count
+
+
+@pytest.mark.parametrize(
+    ("attempt", "line"),
+    [
+        (f.attempt("sweep/@analyze"), "  analysis started at 11:58; exq logs sweep/@analyze"),
+        (f.ended("sweep/@analyze", "11:58", "11:59"), "  analysis 11:59: completed; exq logs sweep/@analyze"),
+        (
+            f.ended("sweep/@analyze", "11:58", "11:59", "failed_other", "CodeError", "exit 1"),
+            "  analysis 11:59: exit 1 (CodeError); exq logs sweep/@analyze",
+        ),
+    ],
+)
+def test_the_analysis_is_no_job(attempt: f.AttemptRecord, line: str) -> None:
+    wanted = f.desired(f.project("sweep", {"main": ["a"]}))
+    states = [
+        f.state("sweep/a", "completed", "Succeeded", "exit 0", attempt=1),
+        f.state("sweep/@analyze", "running", "Orphan", "no spec asks for it any more", phase="", attempt=1),
+    ]
+    snapshot = f.snapshot(wanted, f.plan(wanted, states), f.ledger(f.record(attempt)))
+    assert render_status(snapshot, STYLE) == f"sweep: 1/1 completed\n  [####################] 1/1\n{line}\n"
+    assert [job["key"] for job in status_json(snapshot)["jobs"]] == ["sweep/a"]
+    assert render_diff(snapshot, STYLE).endswith("\n\nNothing to do: the one job is completed.\n")
