@@ -1,0 +1,80 @@
+"""Where a verb works and how it prints: options and environment, resolved once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from reconciler.cli.exits import CliError
+
+DEFAULT_SPECS = "specs"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """`specs` is kept as the user wrote it, for messages; `state` is absolute."""
+
+    specs: Path
+    state: Path
+    json: bool
+    color: bool
+    env: Mapping[str, str]
+
+    def require_specs(self) -> None:
+        """Raise `CliError` when there is no specs folder to work on."""
+        if self.specs.is_dir():
+            return
+        if self.specs.exists():
+            raise CliError(
+                f"{self.specs} is not a folder: --specs names the folder that holds the spec files",
+                f"exq --specs {self.specs.parent} diff, or for this file alone: exq validate {self.specs}",
+            )
+        raise CliError(
+            f"there is no specs folder {self.specs}",
+            "go to the folder that holds it, or name it: exq --specs DIR (or set EXQ_SPECS)",
+        )
+
+
+def context_from(args: Namespace, env: Mapping[str, str], out: TextIO) -> Context:
+    """The context that these options ask for."""
+    return Context(
+        specs=Path(args.specs or env.get("EXQ_SPECS") or DEFAULT_SPECS).expanduser(),
+        state=state_folder(args.state, env),
+        json=bool(args.json),
+        color=not args.json and wants_color(args.color, env, out),
+        env=env,
+    )
+
+
+def state_folder(option: str | None, env: Mapping[str, str]) -> Path:
+    """--state, else EXQ_STATE, else `exq` in the user's state folder (XDG_STATE_HOME or ~/.local/state)."""
+    named = option or env.get("EXQ_STATE")
+    if named:
+        return Path(named).expanduser().absolute()
+    base = env.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(base).expanduser().absolute() / "exq"
+
+
+def wants_color(option: str | None, env: Mapping[str, str], out: TextIO) -> bool:
+    """--color always|never decides; else NO_COLOR, a dumb terminal or a pipe turn it off."""
+    if option in ("always", "never"):
+        return option == "always"
+    return not env.get("NO_COLOR") and env.get("TERM") != "dumb" and out.isatty()
+
+
+def who(env: Mapping[str, str]) -> str:
+    """`user@host`, as the audit trail names a person."""
+    import socket
+
+    user = env.get("USER") or env.get("LOGNAME") or f"uid-{os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
+
+
+def say(message: str) -> None:
+    """A message for people: on stderr, so that stdout stays data."""
+    print(message, file=sys.stderr, flush=True)

@@ -1,0 +1,131 @@
+"""An attempt's log in its folder: its last lines, and what is added to it. Bytes, exactly as the job wrote them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+BLOCK_BYTES = 1 << 16
+POLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLog:
+    """The log of the attempt `number` of `job`."""
+
+    job: str
+    number: int
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "log"
+
+    def ended(self) -> bool:
+        """The attempt is over: its exit or its verdict is recorded, or nothing of it lives to record one."""
+        return any((self.folder / name).exists() for name in ("exit.json", "verdict.json")) or self._died_silently()
+
+    def ending(self) -> str:
+        """In a few words, how it ended."""
+        exit_code = _json_of(self.folder / "exit.json").get("code")
+        return f"exit {exit_code}" if exit_code is not None else "its exit code is not known"
+
+    def _died_silently(self) -> bool:
+        started = _json_of(self.folder / "started.json")
+        pids = [(started.get(who + "pid"), started.get(who + "start_ticks")) for who in ("", "shim_")]
+        return bool(started) and not any(_lives(pid, ticks) for pid, ticks in pids)
+
+
+def attempts_of(attempts: Path, key: str) -> dict[int, AttemptLog]:
+    """Every attempt of a job that has a folder, by number, the newest last."""
+    folder = attempts / key
+    numbers = sorted(int(name) for name in _entries(folder) if name.isascii() and name.isdigit())
+    return {number: AttemptLog(key, number, folder / str(number)) for number in numbers}
+
+
+def keys_with_attempts(attempts: Path) -> tuple[str, ...]:
+    """The keys of all jobs that have an attempt folder."""
+    return tuple(f"{project}/{job}" for project in _entries(attempts) for job in _entries(attempts / project))
+
+
+def last_lines(path: Path, count: int | None) -> tuple[bytes, int]:
+    """The last `count` lines of a file (None: all of it), and the offset behind them. A missing file is empty."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0 if count is None else _start_of_tail(file, size, count))
+            text = file.read()
+            return text, file.tell()
+    except FileNotFoundError:
+        return b"", 0
+
+
+def _start_of_tail(file: BinaryIO, size: int, count: int) -> int:
+    """The offset where the last `count` lines begin, found from the end: a log may be huge."""
+    if count == 0:
+        return size
+    wanted = count
+    place = size
+    while place > 0:
+        block_start = max(0, place - BLOCK_BYTES)
+        file.seek(block_start)
+        block = file.read(place - block_start)
+        end = len(block) - 1 if place == size and block.endswith(b"\n") else len(block)
+        while (cut := block.rfind(b"\n", 0, end)) >= 0:
+            wanted -= 1
+            if wanted == 0:
+                return block_start + cut + 1
+            end = cut
+        place = block_start
+    return 0
+
+
+def follow(log: AttemptLog, offset: int, sleep: Callable[[float], None]) -> Iterator[bytes]:
+    """What is added behind `offset`, as it comes, until the attempt has ended."""
+    while True:
+        ended = log.ended()  # read before the log, so that nothing written before the end is missed
+        while added := _read_from(log.path, offset):
+            offset += len(added)
+            yield added
+        if ended:
+            return
+        sleep(POLL_S)
+
+
+def _read_from(path: Path, offset: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(BLOCK_BYTES)
+    except FileNotFoundError:
+        return b""
+
+
+def _entries(folder: Path) -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _json_of(path: Path) -> dict[str, object]:
+    """The object in a file that is replaced as a whole; empty where there is none."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _lives(pid: object, start_ticks: object) -> bool:
+    """The process of this pid and start time is there and not a zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    fields = stat.rpartition(b")")[2].split()
+    return fields[0] not in (b"Z", b"X") and int(fields[19]) == start_ticks

@@ -1,0 +1,131 @@
+"""What `exq run` prints: the plan, a line an action, and in the end what became of it. As text or as JSON lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from reconciler.cli.context import say
+from reconciler.model.enums import ActionKind
+from reconciler.model.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from reconciler.cli.context import Context
+    from reconciler.loop import Done
+    from reconciler.view.style import Style
+
+PROGRESS_EVERY_S = 2.0
+"""How often, at most, the line of counts is printed."""
+
+_SETTLING = frozenset({ActionKind.COMPLETE, ActionKind.FAIL, ActionKind.REQUEUE})
+
+
+class TextProgress:
+    """For people, line by line: it reads as well in a file as on a terminal."""
+
+    def __init__(self, style: Style, *, quiet: bool) -> None:
+        self._style = style
+        self._quiet = quiet
+        self._alerts: set[str] = set()
+        self._failures: set[str] = set()
+        self._errors: tuple[str, ...] = ()
+        self._progress_at = float("-inf")
+
+    def plan(self, snapshot: Snapshot) -> None:
+        """The plan as `exq diff` prints it, mistakes in the specs with it."""
+        from reconciler.view.diff import render_diff
+
+        self._errors = tuple(str(error) for error in snapshot.desired.errors)
+        if self._quiet:
+            for error in self._errors:
+                say(error)
+        else:
+            print(render_diff(snapshot, self._style, hints=False), flush=True)
+
+    def tick(self, snapshot: Snapshot, done: Sequence[Done]) -> None:
+        """What was done, and what is newly wrong."""
+        from reconciler.view.tick import render_tick
+
+        self._say_news(snapshot, done)
+        if self._quiet or not done:
+            return
+        print(render_tick(snapshot, [item.action for item in done if item.ok], self._style), end="", flush=True)
+        settled = any(item.action.kind in _SETTLING for item in done)
+        if settled and snapshot.now - self._progress_at >= PROGRESS_EVERY_S:
+            self._print_counts(snapshot)
+
+    def _print_counts(self, snapshot: Snapshot) -> None:
+        from reconciler.view.tick import render_progress_line
+
+        self._progress_at = snapshot.now
+        for line in render_progress_line(snapshot).splitlines():
+            print(f"    {self._style.dim(line)}", flush=True)
+
+    def _say_news(self, snapshot: Snapshot, done: Sequence[Done]) -> None:
+        """Each thing that is wrong once, for as long as it stays so."""
+        alerts = set(snapshot.plan.alerts)
+        failures = {f"{item.action.kind} {item.action.path} failed: {item.message}" for item in done if not item.ok}
+        for text in sorted(alerts - self._alerts) + sorted(failures - self._failures):
+            say(f"! {text}")
+        self._alerts = alerts
+        self._failures |= failures
+        errors = tuple(str(error) for error in snapshot.desired.errors)
+        if errors != self._errors:
+            for text in errors:
+                say(text)
+        self._errors = errors
+
+    def end(self, snapshot: Snapshot, summaries: Sequence[tuple[str, str, str]]) -> None:
+        """The summaries as (project, markdown, path), and where every project stands."""
+        for _, markdown, path in summaries:
+            print(f"\n{markdown.rstrip()}\n\nwritten to {path}", flush=True)
+        # after a step that acted, the counts are those from before it
+        if not summaries and not self._quiet and not snapshot.plan.actions:
+            self._print_counts(snapshot)
+
+
+class JsonProgress:
+    """For programs: one JSON object a line (`exq.run/v1`)."""
+
+    def plan(self, snapshot: Snapshot) -> None:
+        from reconciler.view.diff import diff_json
+
+        _print_line("plan", plan=diff_json(snapshot))
+
+    def tick(self, snapshot: Snapshot, done: Sequence[Done]) -> None:
+        for item in done:
+            action = item.action
+            _print_line(
+                "action",
+                at=snapshot.now,
+                action=str(action.kind),
+                job=action.job,
+                attempt=action.attempt,
+                reason=str(action.reason),
+                message=item.message or action.message,
+                host=action.host,
+                gpus=list(action.gpu_indices),
+                ok=item.ok,
+            )
+
+    def end(self, snapshot: Snapshot, summaries: Sequence[tuple[str, str, str]]) -> None:
+        counts: dict[str, int] = {}
+        for state in snapshot.plan.states.values():
+            counts[str(state.status)] = counts.get(str(state.status), 0) + 1
+        written = {project: path for project, _, path in summaries}
+        _print_line("end", settled=snapshot.plan.settled, counts=counts, summaries=written)
+
+
+Progress = TextProgress | JsonProgress
+
+
+def progress_for(context: Context, *, quiet: bool) -> Progress:
+    """How this run reports."""
+    from reconciler.cli.output import style_for
+
+    return JsonProgress() if context.json else TextProgress(style_for(context), quiet=quiet)
+
+
+def _print_line(event: str, **fields: Any) -> None:
+    print(json.dumps({"schema": "exq.run/v1", "event": event, **fields}, ensure_ascii=False), flush=True)

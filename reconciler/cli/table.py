@@ -1,0 +1,113 @@
+"""All verbs in a static table, so that `exq --help` imports none of them."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """`usage` is what follows the name; `module` is the file in `reconciler/cli/verbs`."""
+
+    name: str
+    usage: str
+    summary: str
+
+    @property
+    def module(self) -> str:
+        return f"reconciler.cli.verbs.{self.name}"
+
+
+GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
+    (
+        "Write specs",
+        (
+            Verb("validate", "[FILE...]", "check spec files; every mistake with its place"),
+            Verb("expand", "[FILE]", "list the jobs that grids and phases turn into"),
+            Verb("schema", "", "print the JSON Schema of spec files, for editors"),
+        ),
+    ),
+    (
+        "Run them",
+        (
+            Verb("diff", "", "show what the loop would do now, and why"),
+            Verb("run", "", "carry it out: the loop, in the foreground"),
+        ),
+    ),
+    (
+        "Look",
+        (
+            Verb("status", "", "where every job stands"),
+            Verb("why", "JOB", "why a job is where it is, and what would move it"),
+            Verb("logs", "JOB", "its output; -f follows it"),
+            Verb("attach", "JOB", "open its live screen session"),
+            Verb("history", "[JOB]", "what was done, when and for what reason"),
+            Verb("report", "[PROJECT]", "the summary of a project, as Markdown or an HTML page"),
+        ),
+    ),
+    (
+        "Step in",
+        (
+            Verb("retry", "JOB...", "run a stuck or failed job again"),
+            Verb("stop", "JOB...", "end a job and keep it from running again"),
+            Verb("pause", "[JOB|PROJECT...]", "launch nothing more; what runs goes on"),
+            Verb("resume", "[JOB|PROJECT...]", "lift a pause"),
+        ),
+    ),
+)
+
+VERBS: dict[str, Verb] = {verb.name: verb for _, verbs in GROUPS for verb in verbs}
+
+_OTHER_WORDS = {
+    "apply": "run",
+    "check": "validate",
+    "plan": "diff",
+    "start": "run",
+    "daemon": "run",
+    "ls": "status",
+    "list": "status",
+    "ps": "status",
+    "log": "logs",
+    "tail": "logs",
+    "explain": "why",
+    "kill": "stop",
+    "cancel": "stop",
+    "rerun": "retry",
+    "requeue": "retry",
+    "unpause": "resume",
+    "continue": "resume",
+    "events": "history",
+    "audit": "history",
+    "summary": "report",
+}
+
+_OPTIONS_HELP = """\
+Options, before or after the verb
+  --specs DIR         the folder of spec files (EXQ_SPECS; default ./specs)
+  --state DIR         the state folder (EXQ_STATE; default ~/.local/state/exq)
+  --json              machine-readable output
+  --color WHEN        auto, always or never (NO_COLOR turns it off)
+  --version           the version of exq
+  -h, --help          this page, or a verb's own: exq VERB --help
+"""
+
+
+def help_text() -> str:
+    """The page of `exq --help`."""
+    lines = ["exq: runs batches of experiments as spec files ask for them, and says why when it does not", ""]
+    lines += ["usage: exq [--specs DIR] [--state DIR] VERB ...", ""]
+    for title, verbs in GROUPS:
+        lines.append(title)
+        lines += [f"  {f'{verb.name} {verb.usage}'.strip():<26}{verb.summary}" for verb in verbs]
+        lines.append("")
+    return "\n".join(lines) + "\n" + _OPTIONS_HELP
+
+
+def closest_verb(word: str) -> str | None:
+    """The verb that was probably meant, by another tool's word for it or by spelling."""
+    known = _OTHER_WORDS.get(word.lower())
+    if known:
+        return known
+    close = difflib.get_close_matches(word.lower(), VERBS, n=1, cutoff=0.6)
+    return close[0] if close else None

@@ -1,0 +1,80 @@
+"""`exq attach`: the live screen session of a job, in this terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+
+from reconciler.cli.context import Context, say
+from reconciler.cli.exits import OK, CliError
+from reconciler.cli.look import look_now
+from reconciler.cli.output import print_json
+from reconciler.cli.resolve import resolve_job
+from reconciler.cli.wishes import names_of
+from reconciler.model.enums import LauncherKind
+from reconciler.model.facts import HostView, Session, SessionState, Unknown
+from reconciler.model.ledger import AttemptRecord
+from reconciler.model.snapshot import Snapshot
+
+EXAMPLES = """\
+  exq attach s42_N64         Ctrl-A D leaves it running
+  exq attach s42_N64 --json  how to attach by hand"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("job", metavar="JOB", help="a running job: project/id, or its id alone")
+
+
+def run(args: Namespace, context: Context) -> int:
+    """Become `screen -r PID.NAME`. Raises `CliError` when the job has no session to attach to."""
+    snapshot = look_now(context)
+    key = resolve_job(args.job, names_of(snapshot))
+    session = session_of(key, snapshot)
+    # -r refuses a session that is attached elsewhere; -x shares it
+    how = "-x" if session.state is SessionState.ATTACHED else "-r"
+    command = [context.env.get("SCREEN") or "screen", how, session.address]
+    if context.json:
+        print_json({"schema": "exq.attach/v1", "job": key, "session": session.address, "command": command})
+        return OK
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise CliError("attaching needs a terminal", f"exq logs {key} -f shows its output")
+    say(f"{key}: {' '.join(command)} (Ctrl-A D leaves it running)")
+    _become(command)
+    return OK
+
+
+def session_of(key: str, snapshot: Snapshot) -> Session:
+    """The live session of a job's open attempt. Raises `CliError` when it has none."""
+    record = snapshot.ledger.jobs.get(key)
+    attempt = record.last if record is not None else None
+    if attempt is None or attempt.verdict is not None:
+        state = snapshot.plan.states.get(key)
+        where = f": it is {state.status} ({state.reason})" if state is not None else ""
+        hint = f"exq logs {key} shows what it wrote" if attempt is not None else f"exq why {key}"
+        raise CliError(f"{key} does not run now{where}", hint)
+    if attempt.session is None or attempt.launcher == LauncherKind.PROCESS:
+        raise CliError(
+            f"{key} runs without a screen session (launcher: process), so there is nothing to attach to",
+            f"exq logs {key} -f follows its output",
+        )
+    return _listed_session(key, attempt, snapshot)
+
+
+def _listed_session(key: str, attempt: AttemptRecord, snapshot: Snapshot) -> Session:
+    view = snapshot.observed.hosts.get(attempt.host)
+    sessions = view.sessions if isinstance(view, HostView) else Unknown(f"{attempt.host} could not be observed")
+    if isinstance(sessions, Unknown):
+        raise CliError(f"the screen sessions could not be listed: {sessions.message}", f"exq logs {key} -f")
+    for session in sessions or ():
+        if session.name == attempt.session and session.state is not SessionState.DEAD:
+            return session
+    raise CliError(f"the screen session of {key} is gone or not there yet", f"exq logs {key} -f follows its output")
+
+
+def _become(command: list[str]) -> None:
+    sys.stdout.flush()
+    try:
+        os.execvp(command[0], command)
+    except FileNotFoundError:
+        raise CliError(f"there is no program {command[0]!r}", "install GNU screen, or set SCREEN to it") from None

@@ -1,0 +1,109 @@
+"""`exq run`: the loop, in the foreground."""
+
+from __future__ import annotations
+
+import signal
+import time
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+from reconciler.cli.context import Context, say
+from reconciler.cli.daemon import held_by, held_problem, running_loop
+from reconciler.cli.exits import INTERRUPTED, OK, PROBLEM, SETTLED_STUCK
+from reconciler.cli.look import has_errors
+from reconciler.cli.progress import progress_for
+from reconciler.cli.signals import StopSignals
+from reconciler.cli.summaries import fresh_summaries
+from reconciler.model.enums import JobStatus
+from reconciler.model.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from reconciler.cli.progress import Progress
+    from reconciler.loop import World
+
+EXAMPLES = """\
+  exq run                  until it is stopped; jobs go on without it
+  exq run --until-settled  until every job is completed or stuck
+  exq run --once           one step"""
+
+WHOLE_SPECS_POLL_S = 0.1
+WHOLE_SPECS_TRIES = 50
+"""After these the loop begins anyway, and takes such a file up when it is whole."""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--once", action="store_true", help="carry out one plan and end")
+    group.add_argument("--until-settled", action="store_true", help="end when every job is completed or stuck")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print what goes wrong and the summary only")
+
+
+def run(args: Namespace, context: Context) -> int:
+    """Print the plan, carry it out, print what became of it. Raises `CliError` with 75 when another loop runs."""
+    from reconciler import loop
+
+    context.require_specs()
+    holder = running_loop(context)
+    if holder is not None:
+        raise held_problem(context, holder)
+    progress = progress_for(context, quiet=args.quiet)
+    with loop.open_world(context.specs, context.state, writable=True, env=context.env) as world:
+        before = _look_when_specs_are_whole(world)
+        progress.plan(before)
+        after, stopped_by = _loop(world, args, progress, context)
+        progress.end(after, fresh_summaries(world, before, after))
+    return _stopped(stopped_by, args) if stopped_by is not None else exit_code(after, args)
+
+
+def _look_when_specs_are_whole(world: World) -> Snapshot:
+    """The first look. A file that was saved just now counts as half-written for a moment: that is waited for."""
+    from reconciler import loop
+
+    snapshot = loop.look(world)
+    for _ in range(WHOLE_SPECS_TRIES):
+        if not any(file.unsettled for file in snapshot.desired.files):
+            break
+        time.sleep(WHOLE_SPECS_POLL_S)
+        snapshot = loop.look(world)
+    return snapshot
+
+
+def _loop(world: World, args: Namespace, progress: Progress, context: Context) -> tuple[Snapshot, int | None]:
+    """Run it; the signal that ended it, if one did."""
+    from reconciler import loop
+    from reconciler.host.watch import Waker
+    from reconciler.loop.run import watched_folders
+    from reconciler.store.lock import Held
+
+    waker = Waker(watched_folders(world))
+    try:
+        with StopSignals(lambda: waker.wake("stop")) as signals:
+            snapshot = loop.run(
+                world,
+                once=args.once,
+                until_settled=args.until_settled,
+                report=progress.tick,
+                stop=signals.asked,
+                waker=waker,
+            )
+            return snapshot, signals.received
+    except Held as held:
+        raise held_by(context, held.holder) from held
+
+
+def exit_code(snapshot: Snapshot, args: Namespace) -> int:
+    """1 when some spec file is broken, 3 when it settled with a job that did not complete, else 0."""
+    if has_errors(snapshot):
+        return PROBLEM
+    states = [state for key, state in snapshot.plan.states.items() if key in snapshot.desired.index]
+    incomplete = any(state.status is not JobStatus.COMPLETED for state in states)
+    return SETTLED_STUCK if snapshot.plan.settled and incomplete else OK
+
+
+def _stopped(number: int, args: Namespace) -> int:
+    """A loop that was to go on until it is stopped ends well by SIGTERM; one with an aim has not reached it."""
+    name = signal.Signals(number).name
+    say(f"exq: stopped by {name}; running jobs go on, and the next exq run takes them up again")
+    if number == signal.SIGINT:
+        return INTERRUPTED
+    return 128 + number if args.until_settled else OK

@@ -1,0 +1,24 @@
+"""`exq stop`: ask the loop to end jobs and keep them from running again."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from reconciler.cli.asking import ask
+from reconciler.cli.context import Context
+from reconciler.model.enums import RequestKind
+
+EXAMPLES = """\
+  exq stop s42_N64
+  exq stop 'sweep/*'"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "targets", metavar="JOB", nargs="+", help="a job, a pattern such as 's42_*', or a project (all of it)"
+    )
+
+
+def run(args: Namespace, context: Context) -> int:
+    """Record the requests; the loop carries them out. Returns 1 when one makes no sense."""
+    return ask(RequestKind.STOP, args.targets, context)

@@ -1,0 +1,91 @@
+"""The loop itself: tick, then sleep until something happens or a deadline of the plan comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from reconciler.host.watch import Waker
+from reconciler.loop.done import Done
+from reconciler.loop.tick import tick
+from reconciler.loop.world import World
+from reconciler.model.snapshot import Snapshot
+from reconciler.store.requests import set_aside_damaged
+
+RESYNC_S = 15.0
+"""The safety net: a full look at the latest this long after the last one, events or not."""
+
+UNSETTLED_SPEC_S = 0.3
+"""How soon to look again at a spec that is being written."""
+
+SPOOL = "spool"
+
+Report = Callable[[Snapshot, Sequence[Done]], None]
+
+
+def run(
+    world: World,
+    *,
+    once: bool = False,
+    until_settled: bool = False,
+    report: Report | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    waker: Waker | None = None,
+) -> Snapshot:
+    """Tick until told to stop. The world is opened writable: nobody else works on its state."""
+    _audit_start(world)
+    if once:
+        snapshot, done = tick(world)
+        _report(report, snapshot, done)
+        return snapshot
+    with waker or Waker(watched_folders(world)) as alarm:
+        return _ticks(world, alarm, until_settled=until_settled, report=report, stop=stop)
+
+
+def _ticks(
+    world: World, alarm: Waker, *, until_settled: bool, report: Report | None, stop: Callable[[], bool]
+) -> Snapshot:
+    full, last_full_at = True, float("-inf")
+    while True:
+        started_at = alarm.monotonic()
+        snapshot, done = tick(world, full=full)
+        if full:
+            last_full_at = started_at
+        _report(report, snapshot, done)
+        if stop() or (until_settled and not done and finished(snapshot)):
+            return snapshot
+        wait_s = _wait_s(snapshot, world.clock())
+        woken = alarm.wait(min(wait_s, max(0.0, last_full_at + RESYNC_S - alarm.monotonic())))
+        if stop():
+            return snapshot
+        # Time that has come, an edit or a request: look at everything. An ended attempt: only at what it changes.
+        full = not (wait_s <= 0.0 or woken == {SPOOL}) or alarm.monotonic() - last_full_at >= RESYNC_S
+
+
+def watched_folders(world: World) -> dict[str, Path]:
+    """The folders whose changes wake the loop, by name."""
+    return {"specs": world.specs.folder, SPOOL: world.paths.spool, "requests": world.paths.requests}
+
+
+def _report(report: Report | None, snapshot: Snapshot, done: Sequence[Done]) -> None:
+    if report is not None:
+        report(snapshot, done)
+
+
+def _wait_s(snapshot: Snapshot, now: float) -> float:
+    if any(file.unsettled for file in snapshot.desired.files):
+        return UNSETTLED_SPEC_S
+    wake_at = snapshot.plan.wake_at
+    return RESYNC_S if wake_at is None else max(0.0, wake_at - now)
+
+
+def finished(snapshot: Snapshot) -> bool:
+    """Nothing is left to do, to wait for, or to ask."""
+    unsettled = any(file.unsettled for file in snapshot.desired.files)
+    return snapshot.plan.settled and not snapshot.requests and not unsettled
+
+
+def _audit_start(world: World) -> None:
+    if world.audit is not None:
+        notices = [*world.ledger.notices, *set_aside_damaged(world.paths)]
+        world.audit.write("start", daemon=world.daemon, notices=notices)

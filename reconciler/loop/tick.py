@@ -1,0 +1,145 @@
+"""One tick: carry out one plan. Intent is durable before an effect, its outcome after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from reconciler.host import enact
+from reconciler.loop.done import Done
+from reconciler.loop.look import look
+from reconciler.loop.milestones import begin_runs, settle_runs
+from reconciler.loop.record import Journal, audit_actions, audit_outcomes, audit_plan, audit_requests
+from reconciler.loop.world import World
+from reconciler.model.enums import ActionKind
+from reconciler.model.ledger import JobRecord
+from reconciler.model.plan import Action, Kill, Launch, Settle
+from reconciler.model.snapshot import Snapshot
+from reconciler.planner.requests import apply_requests
+from reconciler.planner.transitions import mark_kill, mark_released, settle, with_attempt
+from reconciler.store.errors import StoreError
+from reconciler.store.rebuild import rebuild_job
+from reconciler.store.requests import accept, pending
+
+
+def tick(world: World, *, full: bool = True) -> tuple[Snapshot, tuple[Done, ...]]:
+    """Look, then do what the plan says. A full disk stops the doing, not the loop; it is tried again."""
+    try:
+        take_requests(world)
+        snapshot = look(world, full=full)
+        return snapshot, carry_out(world, snapshot)
+    except StoreError as error:
+        audit_plan(world, alert=str(error))
+        snapshot = look(world, full=full)
+        return snapshot, ()
+
+
+def take_requests(world: World) -> None:
+    """Put what users asked for into the ledger, then out of the inbox. A crash in between repeats nothing."""
+    waiting = pending(world.paths)
+    if not waiting:
+        return
+    fresh = [request for request in waiting if not world.ledger.is_accepted(request.id)]
+    before = world.ledger.ledger()
+    effect = apply_requests(before, fresh)
+    world.ledger.commit(
+        jobs=effect.jobs.values(),
+        pause=effect.paused - before.paused,
+        resume=before.paused - effect.paused,
+        accepted=[request.id for request in fresh],
+    )
+    audit_requests(world, fresh)
+    for request in waiting:
+        accept(world.paths, request)
+
+
+def carry_out(world: World, snapshot: Snapshot) -> tuple[Done, ...]:
+    """Do everything in the plan, in its order: first what ends attempts, then what starts them."""
+    plan = snapshot.plan
+    if not (plan.actions or plan.milestones or plan.released):
+        audit_plan(world, snapshot)
+        return ()
+    begin_runs(world, snapshot)
+    actions, refused = _revoke(world, plan.actions)
+    audit_actions(world, snapshot, actions)
+    journal = _journal(world, snapshot, actions)
+    world.ledger.commit(jobs=journal.changed())
+    done = [_enact(world, snapshot, action, journal) for action in actions]
+    world.ledger.commit(jobs=journal.changed())
+    done = [*refused, *done]
+    audit_outcomes(world, snapshot, done)
+    settle_runs(world, snapshot)
+    audit_plan(world, snapshot, done)
+    return tuple(done)
+
+
+def _revoke(world: World, actions: Sequence[Action]) -> tuple[list[Action], list[Done]]:
+    """Claim lost attempts first. One whose shim was quicker is live: its action is dropped."""
+    kept: list[Action] = []
+    refused: list[Done] = []
+    for action in actions:
+        if isinstance(action, Settle) and action.revoke:
+            agent = world.agent_for(action.host)
+            outcome = enact.revoke(agent, action.path) if agent else enact.Outcome(ok=False, message="host not reachable")
+            if not outcome.ok:
+                refused.append(Done(action, ok=False, message=outcome.message))
+                continue
+        kept.append(action)
+    return kept, refused
+
+
+def _journal(world: World, snapshot: Snapshot, actions: Iterable[Action]) -> Journal:
+    journal = Journal(world.ledger.ledger())
+    for action in actions:
+        if isinstance(action, Launch):
+            assert action.record is not None
+            journal.put(with_attempt(journal.get(action.job), replace(action.record, daemon=world.daemon)))
+        elif isinstance(action, Settle):
+            journal.put(settle(journal.get(action.job), action))
+        elif isinstance(action, Kill):
+            journal.put(mark_kill(_known(journal, action), action.attempt, snapshot.now, action.reason))
+    for path in snapshot.plan.released:
+        job, _, number = path.rpartition("/")
+        record = journal.get(job)
+        if record is not None:
+            journal.put(mark_released(record, int(number)))
+    return journal
+
+
+def _known(journal: Journal, action: Action) -> JobRecord:
+    record = journal.get(action.job)
+    assert record is not None, f"{action.kind} of an attempt that the ledger does not know: {action.path}"
+    return record
+
+
+def _enact(world: World, snapshot: Snapshot, action: Action, journal: Journal) -> Done:
+    agent = world.agent_for(action.host)
+    if agent is None:
+        return Done(action, ok=False, message="host not reachable")
+    if isinstance(action, Launch):
+        return _launch(world, snapshot, action)
+    if isinstance(action, Settle):
+        outcome = enact.record_verdict(agent, action) if action.attempt else enact.Outcome(ok=True)
+    elif isinstance(action, Kill):
+        outcome = enact.kill(agent, action)
+    else:
+        assert action.kind is ActionKind.ADOPT
+        return _adopt(world, action, journal)
+    return Done(action, outcome.ok, outcome.message)
+
+
+def _launch(world: World, snapshot: Snapshot, action: Launch) -> Done:
+    job = snapshot.desired.index[action.job]
+    agent = world.agent_for(action.host)
+    assert agent is not None and action.record is not None
+    intended = replace(action, record=replace(action.record, daemon=world.daemon))
+    outcome = enact.launch(agent, str(world.paths.root), intended, job, snapshot.desired.projects[job.project])
+    return Done(action, outcome.ok, outcome.message)
+
+
+def _adopt(world: World, action: Action, journal: Journal) -> Done:
+    record = rebuild_job(world.paths.attempts, action.job)
+    if record is None:
+        return Done(action, ok=False, message="its attempt folder cannot be read")
+    journal.put(record)
+    return Done(action, ok=True)

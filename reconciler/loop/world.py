@@ -1,0 +1,111 @@
+"""Everything the loop works with, opened once: specs, state, hosts, clock. Tests hand in their own."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from reconciler.host.agent import Agent
+from reconciler.host.observe import HostAgent
+from reconciler.model.facts import Observed
+from reconciler.model.spec import Desired
+from reconciler.planner.draft import LOCAL_HOST
+from reconciler.spec.files import SpecFolder
+from reconciler.store.audit import AuditTrail
+from reconciler.store.last_good import LastGoodTexts
+from reconciler.store.ledger import LedgerStore
+from reconciler.store.lock import DaemonLock
+from reconciler.store.paths import StatePaths
+
+THIS_MACHINE = frozenset({"", "local", "localhost", "127.0.0.1", "::1"})
+
+
+class Validated:
+    """The spec loader's memory of texts that the schema accepted, kept in the state folder."""
+
+    def __init__(self, texts: LastGoodTexts) -> None:
+        self._texts = texts
+
+    def __contains__(self, digest: object, /) -> bool:
+        return isinstance(digest, str) and self._texts.is_validated(digest)
+
+    def add(self, digest: str, /) -> None:
+        """Remember a text that the schema accepted."""
+        self._texts.mark_validated(digest)
+
+
+@dataclass(slots=True)
+class World:
+    """The ports of the loop. `desired` and `memory` are what was loaded and observed last, `turn` counts full looks."""
+
+    specs: SpecFolder
+    paths: StatePaths
+    ledger: LedgerStore
+    audit: AuditTrail | None
+    agents: dict[str, HostAgent]
+    clock: Callable[[], float] = time.time
+    daemon: str = ""
+    local_names: frozenset[str] = THIS_MACHINE
+    desired: Desired | None = None
+    memory: Observed | None = None
+    turn: int = 0
+    alerted: set[str] = field(default_factory=set)
+    held: ExitStack = field(default_factory=ExitStack)
+    """What is open: let go of when the world is left."""
+
+    def agent_for(self, host: str) -> HostAgent | None:
+        """Who answers for a host; None for a host that this loop cannot reach."""
+        if host in self.agents:
+            return self.agents[host]
+        return self.agents[LOCAL_HOST] if host in self.local_names else None
+
+    def hosts(self, desired: Desired) -> Iterable[str]:
+        """The hosts that the specs and the open attempts name; this machine always."""
+        names = {LOCAL_HOST: None}
+        names.update({project.ssh: None for project in desired.projects.values() if project.ssh})
+        names.update({attempt.host: None for attempt in self.ledger.ledger().open_attempts.values()})
+        return names
+
+    def __enter__(self) -> World:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.held.close()
+
+
+def open_world(specs: Path, state: Path, *, writable: bool, env: Mapping[str, str]) -> World:
+    """Open the real world. Read-only, it makes no file; writable, it is the one loop of this state folder.
+
+    Raises Held when another loop works on this state, StoreError when the state cannot be opened."""
+    paths = StatePaths(state)
+    clock = time.time
+    settings = {"screen": env.get("SCREEN", "screen"), "nvidia_smi": env.get("NVIDIA_SMI", "nvidia-smi")}
+    texts = LastGoodTexts(paths, writable=writable)
+    with ExitStack() as opened:
+        audit = None
+        if writable:
+            paths.ensure()
+            opened.enter_context(DaemonLock(paths, clock))
+            audit = AuditTrail(paths, clock)
+            opened.callback(audit.close)
+        ledger = opened.enter_context(LedgerStore.open(paths, writable=writable))
+        return World(
+            specs=SpecFolder(specs, texts, Validated(texts)),
+            paths=paths,
+            ledger=ledger,
+            audit=audit,
+            agents={LOCAL_HOST: Agent(str(state), settings)},
+            clock=clock,
+            daemon=f"{os.getpid()}-{secrets.token_hex(4)}",
+            local_names=THIS_MACHINE | {socket.gethostname()},
+            held=opened.pop_all(),
+        )

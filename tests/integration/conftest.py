@@ -1,0 +1,17 @@
+"""Fixtures of the integration tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.lab import Lab
+
+
+@pytest.fixture
+def lab(exq_command: list[str]) -> Iterator[Lab]:
+    """A bench of its own, torn down whatever happens."""
+    bench = Lab(exq_command)
+    yield bench
+    bench.close()
