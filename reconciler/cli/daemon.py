@@ -25,15 +25,11 @@ def _facts(holder: Holder) -> dict[str, object]:
     return {"pid": holder.pid, "host": holder.host, "since": holder.since, "command": holder.command}
 
 
-def held_problem(context: Context, holder: Mapping[str, object]) -> CliError:
+def held_by(context: Context, holder: Holder) -> CliError:
     """Exit 75, and who it is that holds the state folder."""
     hint = "exq status shows what it does; it takes up changed specs by itself, so there is no need for a second one"
-    return CliError(f"another loop ({loop_words(holder)}) holds the state folder {context.state}", hint, HELD)
-
-
-def held_by(context: Context, holder: Holder) -> CliError:
-    """The same, for a holder that was met while taking the lock."""
-    return held_problem(context, _facts(holder))
+    words = loop_words(_facts(holder))
+    return CliError(f"another loop ({words}) holds the state folder {context.state}", hint, HELD)
 
 
 def loop_words(holder: Mapping[str, object]) -> str:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from reconciler.cli import exits
-from reconciler.cli.table import VERBS, closest_verb, help_text
+from reconciler.cli.table import GLOBAL_WITH_VALUE, VERBS, closest_verb, help_text, split_verb
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,8 +32,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
-    from reconciler.cli.parser import split_verb
-
     name, rest = split_verb(words)
     if name == "help" and rest and rest[0] in VERBS:
         name, rest = rest[0], ["--help"]
@@ -73,7 +71,7 @@ def _without_verb(name: str | None, rest: list[str]) -> int:
 
 def _is_odd(rest: list[str]) -> bool:
     """The first word is no option that exq takes."""
-    return bool(rest) and rest[0].partition("=")[0] not in {"--specs", "--state", "--color", "--json"}
+    return bool(rest) and rest[0].partition("=")[0] not in {*GLOBAL_WITH_VALUE, "--json"}
 
 
 def _version(as_json: bool) -> int:

@@ -1,16 +1,13 @@
-"""Arguments: the verb is found first, then one parser is built, for that verb alone."""
+"""One parser, for the verb in play."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from typing import NoReturn
 
 from reconciler.cli.exits import USAGE
 from reconciler.cli.table import Verb
-
-GLOBAL_WITH_VALUE = frozenset({"--specs", "--state", "--color"})
 
 
 class VerbParser(argparse.ArgumentParser):
@@ -37,19 +34,6 @@ class VerbParser(argparse.ArgumentParser):
         options = [option for action in self._actions for option in action.option_strings]
         close = difflib.get_close_matches(word.partition("=")[0], options, n=1, cutoff=0.6)
         return f"; did you mean {close[0]}?" if close else ""
-
-
-def split_verb(argv: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The verb (the first word that is neither an option nor its value) and everything else, in order."""
-    skip = False
-    for place, word in enumerate(argv):
-        if skip:
-            skip = False
-        elif word in GLOBAL_WITH_VALUE:
-            skip = True
-        elif not word.startswith("-"):
-            return word, [*argv[:place], *argv[place + 1 :]]
-    return None, list(argv)
 
 
 def parser_for(verb: Verb, examples: str) -> VerbParser:

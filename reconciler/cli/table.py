@@ -1,22 +1,22 @@
-"""All verbs in a static table, so that `exq --help` imports none of them."""
+"""All verbs in a static table, so that `exq --help` imports none of them, nor anything else that takes time."""
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import dataclass
+from collections.abc import Sequence
+
+GLOBAL_WITH_VALUE = frozenset({"--specs", "--state", "--color"})
 
 
-@dataclass(frozen=True, slots=True)
 class Verb:
     """`usage` is what follows the name; `module` is the file in `reconciler/cli/verbs`."""
 
-    name: str
-    usage: str
-    summary: str
+    __slots__ = ("module", "name", "summary", "usage")
 
-    @property
-    def module(self) -> str:
-        return f"reconciler.cli.verbs.{self.name}"
+    def __init__(self, name: str, usage: str, summary: str) -> None:
+        self.name = name
+        self.usage = usage
+        self.summary = summary
+        self.module = f"reconciler.cli.verbs.{name}"
 
 
 GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
@@ -104,8 +104,23 @@ def help_text() -> str:
     return "\n".join(lines) + "\n" + _OPTIONS_HELP
 
 
+def split_verb(argv: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The verb (the first word that is neither an option nor its value) and everything else, in order."""
+    skip = False
+    for place, word in enumerate(argv):
+        if skip:
+            skip = False
+        elif word in GLOBAL_WITH_VALUE:
+            skip = True
+        elif not word.startswith("-"):
+            return word, [*argv[:place], *argv[place + 1 :]]
+    return None, list(argv)
+
+
 def closest_verb(word: str) -> str | None:
     """The verb that was probably meant, by another tool's word for it or by spelling."""
+    import difflib
+
     known = _OTHER_WORDS.get(word.lower())
     if known:
         return known

@@ -26,7 +26,7 @@ import signal
 import stat as stat_bits
 import subprocess
 import time
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 VERSION = 1
 LOG_TAIL_BYTES = 64 * 1024
@@ -95,15 +95,18 @@ def first_line(text: str, limit: int = 500) -> str:
     return ""
 
 
-def write_durably(path: str, text: str, mode: int = 0o600) -> None:
-    """Write under a temporary name, fsync, rename: after a crash the file is whole or not there."""
+def write_whole(path: str, text: str, mode: int = 0o600, durable: bool = False) -> None:
+    """Write under a temporary name, then rename: nobody reads half of it. `durable`: nor after a power failure."""
     temporary = f"{path}.tmp"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with open(fd, "w", encoding="utf-8", newline="") as file:
         file.write(text)
         file.flush()
-        os.fsync(fd)
+        if durable:
+            os.fsync(fd)
     os.rename(temporary, path)
+    if durable:
+        sync_folder(os.path.dirname(path))
 
 
 def existing_folder(path: str) -> str:
@@ -278,14 +281,14 @@ class ProcessTable:
 
     def __init__(self, state: str) -> None:
         self._state = state
-        self._known = {}  # type: Dict[int, Tuple[int, bytes, bool, Optional[str]]]
+        self._known: Dict[int, Tuple[int, bytes, bool, Optional[str]]] = {}
         self._ticks_per_s = os.sysconf("SC_CLK_TCK")
 
     def scan(self) -> List[Process]:
         """All live processes of this user but the agent itself."""
         young_from = (time.clock_gettime(time.CLOCK_MONOTONIC) - YOUNG_PROCESS_S) * self._ticks_per_s
         found = []
-        known = {}  # type: Dict[int, Tuple[int, bytes, bool, Optional[str]]]
+        known: Dict[int, Tuple[int, bytes, bool, Optional[str]]] = {}
         for entry in os.listdir("/proc"):
             if not entry.isdigit():
                 continue
@@ -345,7 +348,7 @@ class Child:
         self.output = b""
         self.timed_out = False
         self.missing = False
-        self._popen = None  # type: Optional[subprocess.Popen[bytes]]
+        self._popen: Optional[subprocess.Popen[bytes]] = None
         try:
             self._popen = subprocess.Popen(
                 argv,
@@ -450,7 +453,7 @@ class Listing:
     """The names in a folder, searchable by their beginning or their end."""
 
     def __init__(self, folder: str) -> None:
-        self.folders = []  # type: List[str]
+        self.folders: List[str] = []
         names = []
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -487,7 +490,7 @@ class Globber:
     """Finds the files of patterns; each folder is listed once in its life, which is one probe."""
 
     def __init__(self) -> None:
-        self._listings = {}  # type: Dict[str, Optional[Listing]]
+        self._listings: Dict[str, Optional[Listing]] = {}
 
     def find(self, cwd: str, pattern: str) -> List[Tuple[str, os.stat_result]]:
         """Paths with their stat, sorted. Raises Unreadable where a folder or file may not be looked at."""
@@ -505,7 +508,7 @@ class Globber:
             if not is_pattern(component):
                 folder = os.path.join(folder, component)
                 continue
-            rest = components[position + 1 :]
+            rest = components[position + 1 :] or (["*"] if component == "**" else [])
             matches = self._below(folder) if component == "**" else self._matching(folder, component)
             for path in matches:
                 yield from self._expand(path, rest)
@@ -542,7 +545,9 @@ def resolve(cwd: str, path: str) -> str:
 
 def output_facts(globber: Globber, cwd: str, patterns: Iterable[str]) -> Json:
     """One fingerprint a pattern, which changes whenever one of its files does; empty where nothing matches."""
-    fingerprints, paths, newest_at = [], [], None  # type: List[str], List[str], Optional[float]
+    fingerprints: List[str] = []
+    paths: List[str] = []
+    newest_at: Optional[float] = None
     for pattern in patterns:
         found = globber.find(cwd, pattern)
         digest = hashlib.sha256()
@@ -584,7 +589,7 @@ class CommandChecks:
 
     def __init__(self, deadline_s: float) -> None:
         self._deadline_s = deadline_s
-        self._answers = {}  # type: Dict[str, Tuple[float, Json]]
+        self._answers: Dict[str, Tuple[float, Json]] = {}
 
     def run(self, wanted: List[Tuple[str, Dict[str, str], str]]) -> None:
         """Make sure that there are answers to all of them."""
@@ -647,7 +652,7 @@ class Screen:
 
     def __init__(self, program: str) -> None:
         self.program = program
-        self._seen_folder = None  # type: Optional[str]
+        self._seen_folder: Optional[str] = None
 
     @property
     def installed(self) -> bool:
@@ -719,14 +724,14 @@ class Agent:
         self.state = os.path.realpath(os.path.expanduser(state))
         self._deadline_s = float(settings.get("deadline_s", 10))
         self._nvidia_smi = settings.get("nvidia_smi") or "nvidia-smi"
-        self._shim_text = settings.get("shim")  # type: Optional[str]
+        self._shim_text: Optional[str] = settings.get("shim")
         self._screen = Screen(settings.get("screen") or "screen")
         self._processes = ProcessTable(self.state)
         self._commands = CommandChecks(self._deadline_s)
-        self._outstanding = {}  # type: Dict[str, Child]
-        self._started = []  # type: List[Tuple[str, subprocess.Popen[bytes]]]
-        self._launch_errors = {}  # type: Dict[str, str]
-        self._disk_checked = (0.0, {})  # type: Tuple[float, Json]
+        self._outstanding: Dict[str, Child] = {}
+        self._started: List[Tuple[str, subprocess.Popen[bytes]]] = []
+        self._launch_errors: Dict[str, str] = {}
+        self._disk_checked: Tuple[float, Json] = (0.0, {})
         self._shim_path = ""
         self._shell = ""
         self._boot_id = boot_id()
@@ -801,7 +806,7 @@ class Agent:
     # looking
 
     def _probe(self, request: Json) -> Json:
-        reply = {"now": time.time(), "boot_id": self._boot_id, "screen_installed": self._screen.installed}  # type: Json
+        reply: Json = {"now": time.time(), "boot_id": self._boot_id, "screen_installed": self._screen.installed}
         folder_problem = self._screen.folder_problem()
         tools = self._start_tools(request)
         attempts = request.get("attempts") or []
@@ -848,7 +853,7 @@ class Agent:
 
     def _owners(self, apps: str) -> Json:
         """Who the processes on the GPUs are; those hidden by a container or gone are left out."""
-        owners = {}  # type: Json
+        owners: Json = {}
         for pid in re.findall(r"^\s*(\d+)\s*,", apps, re.MULTILINE):
             uid = owner_of(int(pid))
             if uid is None:
@@ -941,7 +946,7 @@ class Agent:
                 record = read_record(os.path.join(folder, "started.json"))
                 started = dict(record[0], at=record[1]) if record else None
             setup = read_file(os.path.join(folder, "setup_failed"), 4096)
-            facts = {
+            facts: Json = {
                 "exists": all(os.path.exists(os.path.join(folder, name)) for name in ("intent.json", "job.sh")),
                 "claimed": life.claimed and not life.revoked,
                 "revoked": life.revoked,
@@ -953,7 +958,7 @@ class Agent:
                 "tree_pids": [stat.pid for stat in life.tree],
                 "setup_error": first_line(setup[0].decode("utf-8", "replace")) if setup else None,
                 "launch_error": self._launch_errors.get(need["path"]),
-            }  # type: Json
+            }
             facts.update(self._log_facts(os.path.join(folder, "log"), bool(need.get("tail"))))
             return facts
         except Unreadable as error:
@@ -961,7 +966,7 @@ class Agent:
 
     @staticmethod
     def _log_facts(path: str, tail: bool) -> Json:
-        facts = {"log_bytes": 0, "log_at": None, "log_tail": ""}  # type: Json
+        facts: Json = {"log_bytes": 0, "log_at": None, "log_tail": ""}
         try:
             with open(path, "rb") as log:
                 stat = os.fstat(log.fileno())
@@ -990,7 +995,7 @@ class Agent:
             if kind == "command"
         ]
         self._commands.run(commands)
-        answers = {}  # type: Dict[Tuple[str, str, str], Json]
+        answers: Dict[Tuple[str, str, str], Json] = {}
         reply = {}
         for key, entry in wanted.items():
             reply[key] = [self._check(globber, answers, entry, kind, subject) for kind, subject in entry["checks"]]
@@ -1052,8 +1057,8 @@ class Agent:
         self._write_attempt(folder, request)
         arguments = [self._installed_shim(), folder, self._marker(path), self._job_lock(path)]
         arguments += [self._gpu_lock(uuid) for uuid in request.get("gpus") or []]
-        for lock in arguments[3:]:
-            os.makedirs(os.path.dirname(lock), mode=0o700, exist_ok=True)
+        for file in arguments[2:]:
+            os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
         self._start_shim(path, launcher, request.get("session"), arguments)
         return {"launched": True, "launcher": launcher}
 
@@ -1069,12 +1074,9 @@ class Agent:
         return "screen"
 
     def _write_attempt(self, folder: str, request: Json) -> None:
-        parents = [os.path.dirname(folder), os.path.dirname(os.path.dirname(folder))]
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        write_durably(os.path.join(folder, "job.sh"), request["job_sh"], 0o700)
-        write_durably(os.path.join(folder, "intent.json"), json.dumps(request["intent"], sort_keys=True) + "\n")
-        for changed in (folder, *parents):
-            sync_folder(changed)
+        write_whole(os.path.join(folder, "job.sh"), request["job_sh"], 0o700)
+        write_whole(os.path.join(folder, "intent.json"), json.dumps(request["intent"], sort_keys=True) + "\n")
 
     def _installed_shim(self) -> str:
         """A copy named by its contents: a shell reads its script as it goes, so a running one must not change."""
@@ -1089,7 +1091,7 @@ class Agent:
             self._shim_path = os.path.join(self.state, "bin", name)
             if not os.path.exists(self._shim_path):
                 os.makedirs(os.path.dirname(self._shim_path), mode=0o700, exist_ok=True)
-                write_durably(self._shim_path, text)
+                write_whole(self._shim_path, text, durable=True)
         return self._shim_path
 
     def _shell_for_shim(self) -> str:
@@ -1156,8 +1158,8 @@ class Agent:
         The payload comes first: a script must not go on to its next line because this one's program was ended."""
         path = self._path(request)
         number = signal.SIGKILL if request.get("force") else signal.SIGTERM
-        signalled = []  # type: List[int]
-        seen = set()  # type: Set[Tuple[int, int]]
+        signalled: List[int] = []
+        seen: Set[Tuple[int, int]] = set()
         for _ in range(3 if request.get("force") else 1):
             tree = self._life(path, self._processes.scan()).tree
             fresh = [stat for stat in tree if (stat.pid, stat.start_ticks) not in seen]
@@ -1189,8 +1191,7 @@ class Agent:
         path = self._path(request)
         folder = self._folder(path)
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        write_durably(os.path.join(folder, "verdict.json"), json.dumps(request["verdict"], sort_keys=True) + "\n")
-        sync_folder(folder)
+        write_whole(os.path.join(folder, "verdict.json"), json.dumps(request["verdict"], sort_keys=True) + "\n")
         self._launch_errors.pop(path, None)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._marker(path))
@@ -1203,8 +1204,7 @@ class Agent:
         if not os.path.isabs(path):
             raise Refused(f"not an absolute path: {path}")
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        write_durably(path, request["text"], 0o666)
-        sync_folder(os.path.dirname(path))
+        write_whole(path, request["text"], 0o666, durable=True)
         return {"written": True}
 
     def _read_log(self, request: Json) -> Json:

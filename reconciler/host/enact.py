@@ -48,9 +48,8 @@ def start(agent: HostAgent, record: AttemptRecord, script: str) -> Outcome:
 
 def intent_of(record: AttemptRecord) -> dict[str, Any]:
     """`intent.json`: what the loop meant to start."""
-    names = (
-        "job number generation host launcher session gpus gpu_indices intended_at revision outputs_before daemon".split()
-    )
+    names = ["job", "number", "generation", "host", "launcher", "session", "gpus", "gpu_indices"]
+    names += ["intended_at", "revision", "outputs_before", "daemon"]
     everything = asdict(record)
     return {name: everything[name] for name in names}
 

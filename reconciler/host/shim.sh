@@ -124,12 +124,17 @@ read_uptime
 start_ticks $$
 shim_ticks=$ticks
 set -C
-if ! { printf 'shim %s %s %s\n' "$boot_id" $$ "$shim_ticks" >claim; } 2>/dev/null; then
-    [ ! -s claim ] || exit 75
-    echo "exq: the attempt cannot be claimed: $attempt_dir/claim cannot be written" >&2
+if ! { command exec 9>claim; } 2>/dev/null; then
+    [ ! -e claim ] || exit 75
+    echo "exq: $attempt_dir/claim cannot be created" >&2
     exit 74
 fi
 set +C
+if ! printf 'shim %s %s %s\n' "$boot_id" $$ "$shim_ticks" >&9; then
+    echo "exq: $attempt_dir/claim cannot be written" >&2
+    exit 74
+fi
+exec 9>&-
 
 # --- locks
 

@@ -13,14 +13,13 @@ from reconciler.loop.world import World
 from reconciler.model.enums import LauncherKind
 from reconciler.model.facts import HostView, OutputFacts
 from reconciler.model.ledger import AttemptRecord, ProjectRun
+from reconciler.model.names import ANALYSIS_ID
 from reconciler.model.needs import Needs
 from reconciler.model.snapshot import Snapshot
 from reconciler.model.spec import Project
 from reconciler.planner.draft import host_of
 from reconciler.planner.transitions import with_attempt
-
-ANALYSIS_ID = "@analyze"
-"""The job id of `analyze_on_complete`; a spec cannot use it, since ids do not start with `@`."""
+from reconciler.store.failpoint import failpoint
 
 
 def begin_runs(world: World, snapshot: Snapshot) -> None:
@@ -35,9 +34,13 @@ def begin_runs(world: World, snapshot: Snapshot) -> None:
         number = before.number + 1 if before is not None else 1
         stamp = datetime.fromtimestamp(snapshot.now, timezone.utc).strftime("%Y%m%dT%H%M%SZ")
         run = ProjectRun(project.name, number, snapshot.now, f"{project.cwd}/experiment_queue/{stamp}")
-        world.ledger.commit(runs=[run])
         text = json.dumps(manifest(snapshot, project.name), indent=2) + "\n"
+        failpoint("before_begin_run")
+        # The file first: a loop that ends in between leaves a spare one behind, never a run without it.
         _save(world, project, f"{run.folder}/manifest.json", text)
+        failpoint("after_manifest")
+        world.ledger.commit(runs=[run])
+        failpoint("after_begin_run")
 
 
 def settle_runs(world: World, snapshot: Snapshot) -> None:
@@ -50,10 +53,14 @@ def settle_runs(world: World, snapshot: Snapshot) -> None:
         project = snapshot.desired.projects[milestone.project]
         run = replace(snapshot.ledger.runs[project.name], settled_at=snapshot.now)
         files = result_files(world, project)
+        failpoint("before_summary")
         _save(world, project, f"{run.folder}/summary.md", summary_markdown(snapshot, project.name, run, files))
+        failpoint("after_summary")
         analysis = _analyse(world, snapshot, project, run)
+        failpoint("after_analysis")
         record = world.ledger.ledger().jobs.get(f"{project.name}/{ANALYSIS_ID}")
         world.ledger.commit(runs=[run], jobs=[with_attempt(record, analysis)] if analysis else ())
+        failpoint("after_settle_run")
 
 
 def result_files(world: World, project: Project) -> list[str]:
@@ -103,4 +110,4 @@ def _analyse(world: World, snapshot: Snapshot, project: Project, run: ProjectRun
         world.audit.write(
             "analysis", project=project.name, attempt=record.number, ok=outcome.ok, detail=outcome.message
         )
-    return record
+    return replace(record, launched=outcome.ok)

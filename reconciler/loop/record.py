@@ -9,6 +9,7 @@ from reconciler.loop.world import World
 from reconciler.model.ledger import JobRecord, Ledger, Request
 from reconciler.model.plan import Action
 from reconciler.model.snapshot import Snapshot
+from reconciler.store.audit import AuditTrail
 
 
 class Journal:
@@ -77,17 +78,17 @@ def audit_plan(
     if world.audit is None:
         return
     alerts = {alert} if alert is not None else set(snapshot.plan.alerts if snapshot else ())
+    alerts.update(text for text in (world.audit.problem, world.texts.problem, *world.ledger.notices) if text)
     for text in sorted(alerts - world.alerted):
         world.audit.write("alert", message=text)
     world.alerted = alerts
     if snapshot is not None and done:
-        counts: dict[str, int] = {}
-        for item in done:
-            counts[str(item.action.kind)] = counts.get(str(item.action.kind), 0) + 1
-        world.audit.write(
-            "tick",
-            plan_id=snapshot.plan.plan_id,
-            revision=snapshot.desired.revision,
-            failed=sum(not item.ok for item in done),
-            **counts,
-        )
+        _audit_tick(world.audit, snapshot, done)
+
+
+def _audit_tick(audit: AuditTrail, snapshot: Snapshot, done: Sequence[Done]) -> None:
+    counts: dict[str, int] = {}
+    for item in done:
+        counts[str(item.action.kind)] = counts.get(str(item.action.kind), 0) + 1
+    failed = sum(not item.ok for item in done)
+    audit.write("tick", plan_id=snapshot.plan.plan_id, revision=snapshot.desired.revision, failed=failed, **counts)

@@ -16,8 +16,16 @@ from reconciler.model.ledger import JobRecord
 from reconciler.model.plan import Action, Kill, Launch, Settle
 from reconciler.model.snapshot import Snapshot
 from reconciler.planner.requests import apply_requests
-from reconciler.planner.transitions import mark_kill, mark_released, settle, with_attempt
+from reconciler.planner.transitions import (
+    mark_kill,
+    mark_kill_intended,
+    mark_launched,
+    mark_released,
+    settle,
+    with_attempt,
+)
 from reconciler.store.errors import StoreError
+from reconciler.store.failpoint import failpoint
 from reconciler.store.rebuild import rebuild_job
 from reconciler.store.requests import accept, pending
 
@@ -42,15 +50,18 @@ def take_requests(world: World) -> None:
     fresh = [request for request in waiting if not world.ledger.is_accepted(request.id)]
     before = world.ledger.ledger()
     effect = apply_requests(before, fresh)
+    failpoint("before_accept_commit")
     world.ledger.commit(
         jobs=effect.jobs.values(),
         pause=effect.paused - before.paused,
         resume=before.paused - effect.paused,
         accepted=[request.id for request in fresh],
     )
+    failpoint("after_accept_commit")
     audit_requests(world, fresh)
     for request in waiting:
         accept(world.paths, request)
+        failpoint("after_accept")
 
 
 def carry_out(world: World, snapshot: Snapshot) -> tuple[Done, ...]:
@@ -63,14 +74,26 @@ def carry_out(world: World, snapshot: Snapshot) -> tuple[Done, ...]:
     actions, refused = _revoke(world, plan.actions)
     audit_actions(world, snapshot, actions)
     journal = _journal(world, snapshot, actions)
-    world.ledger.commit(jobs=journal.changed())
+    _commit_intent(world, journal, releases=bool(plan.released))
     done = [_enact(world, snapshot, action, journal) for action in actions]
+    failpoint("before_outcome")
     world.ledger.commit(jobs=journal.changed())
+    failpoint("after_outcome")
     done = [*refused, *done]
     audit_outcomes(world, snapshot, done)
     settle_runs(world, snapshot)
     audit_plan(world, snapshot, done)
     return tuple(done)
+
+
+def _commit_intent(world: World, journal: Journal, *, releases: bool) -> None:
+    failpoint("before_journal")
+    if releases:
+        failpoint("before_release")
+    world.ledger.commit(jobs=journal.changed())
+    failpoint("after_journal")
+    if releases:
+        failpoint("after_release")
 
 
 def _revoke(world: World, actions: Sequence[Action]) -> tuple[list[Action], list[Done]]:
@@ -79,8 +102,12 @@ def _revoke(world: World, actions: Sequence[Action]) -> tuple[list[Action], list
     refused: list[Done] = []
     for action in actions:
         if isinstance(action, Settle) and action.revoke:
+            failpoint("before_revoke")
             agent = world.agent_for(action.host)
-            outcome = enact.revoke(agent, action.path) if agent else enact.Outcome(ok=False, message="host not reachable")
+            outcome = (
+                enact.revoke(agent, action.path) if agent else enact.Outcome(ok=False, message="host not reachable")
+            )
+            failpoint("after_revoke")
             if not outcome.ok:
                 refused.append(Done(action, ok=False, message=outcome.message))
                 continue
@@ -97,7 +124,7 @@ def _journal(world: World, snapshot: Snapshot, actions: Iterable[Action]) -> Jou
         elif isinstance(action, Settle):
             journal.put(settle(journal.get(action.job), action))
         elif isinstance(action, Kill):
-            journal.put(mark_kill(_known(journal, action), action.attempt, snapshot.now, action.reason))
+            journal.put(mark_kill_intended(_known(journal, action), action.attempt, snapshot.now, action.reason))
     for path in snapshot.plan.released:
         job, _, number = path.rpartition("/")
         record = journal.get(job)
@@ -117,29 +144,41 @@ def _enact(world: World, snapshot: Snapshot, action: Action, journal: Journal) -
     if agent is None:
         return Done(action, ok=False, message="host not reachable")
     if isinstance(action, Launch):
-        return _launch(world, snapshot, action)
+        return _launch(world, snapshot, action, journal)
     if isinstance(action, Settle):
+        failpoint("before_verdict")
         outcome = enact.record_verdict(agent, action) if action.attempt else enact.Outcome(ok=True)
+        failpoint("after_verdict")
     elif isinstance(action, Kill):
+        failpoint("before_kill")
         outcome = enact.kill(agent, action)
+        journal.put(mark_kill(_known(journal, action), action.attempt, snapshot.now, action.reason))
+        failpoint("after_kill")
     else:
         assert action.kind is ActionKind.ADOPT
         return _adopt(world, action, journal)
     return Done(action, outcome.ok, outcome.message)
 
 
-def _launch(world: World, snapshot: Snapshot, action: Launch) -> Done:
+def _launch(world: World, snapshot: Snapshot, action: Launch, journal: Journal) -> Done:
     job = snapshot.desired.index[action.job]
     agent = world.agent_for(action.host)
     assert agent is not None and action.record is not None
-    intended = replace(action, record=replace(action.record, daemon=world.daemon))
+    record = replace(action.record, daemon=world.daemon)
+    intended = replace(action, record=record)
+    failpoint("before_launch")
     outcome = enact.launch(agent, str(world.paths.root), intended, job, snapshot.desired.projects[job.project])
+    failpoint("after_launch")
+    if outcome.ok:
+        journal.put(mark_launched(_known(journal, action), record.number, record.launcher, record.session))
     return Done(action, outcome.ok, outcome.message)
 
 
 def _adopt(world: World, action: Action, journal: Journal) -> Done:
-    record = rebuild_job(world.paths.attempts, action.job)
-    if record is None:
+    """Take one attempt over from its folder; what the ledger knows of the job otherwise stays."""
+    found = rebuild_job(world.paths.attempts, action.job)
+    attempt = next((a for a in found.attempts if a.number == action.attempt), None) if found else None
+    if attempt is None:
         return Done(action, ok=False, message="its attempt folder cannot be read")
-    journal.put(record)
+    journal.put(with_attempt(journal.get(action.job), attempt))
     return Done(action, ok=True)

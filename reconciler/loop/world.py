@@ -14,38 +14,29 @@ from types import TracebackType
 
 from reconciler.host.agent import Agent
 from reconciler.host.observe import HostAgent
-from reconciler.model.facts import Observed
+from reconciler.model.snapshot import Snapshot
 from reconciler.model.spec import Desired
 from reconciler.planner.draft import LOCAL_HOST
+from reconciler.planner.needs import Waiting
 from reconciler.spec.files import SpecFolder
 from reconciler.store.audit import AuditTrail
 from reconciler.store.last_good import LastGoodTexts
 from reconciler.store.ledger import LedgerStore
 from reconciler.store.lock import DaemonLock
 from reconciler.store.paths import StatePaths
+from reconciler.store.validated import ValidatedTexts
 
 THIS_MACHINE = frozenset({"", "local", "localhost", "127.0.0.1", "::1"})
 
 
-class Validated:
-    """The spec loader's memory of texts that the schema accepted, kept in the state folder."""
-
-    def __init__(self, texts: LastGoodTexts) -> None:
-        self._texts = texts
-
-    def __contains__(self, digest: object, /) -> bool:
-        return isinstance(digest, str) and self._texts.is_validated(digest)
-
-    def add(self, digest: str, /) -> None:
-        """Remember a text that the schema accepted."""
-        self._texts.mark_validated(digest)
-
-
 @dataclass(slots=True)
 class World:
-    """The ports of the loop. `desired` and `memory` are what was loaded and observed last, `turn` counts full looks."""
+    """The ports of the loop, and what it remembers from one look to the next.
+
+    `last` is the last look, `waiting` what `waiting_jobs` gave for its versions, `turn` counts full looks."""
 
     specs: SpecFolder
+    texts: LastGoodTexts
     paths: StatePaths
     ledger: LedgerStore
     audit: AuditTrail | None
@@ -53,8 +44,8 @@ class World:
     clock: Callable[[], float] = time.time
     daemon: str = ""
     local_names: frozenset[str] = THIS_MACHINE
-    desired: Desired | None = None
-    memory: Observed | None = None
+    last: Snapshot | None = None
+    waiting: tuple[tuple[str, int], dict[str, Waiting]] | None = None
     turn: int = 0
     alerted: set[str] = field(default_factory=set)
     held: ExitStack = field(default_factory=ExitStack)
@@ -99,7 +90,8 @@ def open_world(specs: Path, state: Path, *, writable: bool, env: Mapping[str, st
             opened.callback(audit.close)
         ledger = opened.enter_context(LedgerStore.open(paths, writable=writable))
         return World(
-            specs=SpecFolder(specs, texts, Validated(texts)),
+            specs=SpecFolder(specs, texts, ValidatedTexts(cache_folder(env) / "validated")),
+            texts=texts,
             paths=paths,
             ledger=ledger,
             audit=audit,
@@ -109,3 +101,8 @@ def open_world(specs: Path, state: Path, *, writable: bool, env: Mapping[str, st
             local_names=THIS_MACHINE | {socket.gethostname()},
             held=opened.pop_all(),
         )
+
+
+def cache_folder(env: Mapping[str, str]) -> Path:
+    """Where the user keeps what can be made again."""
+    return Path(env.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "exq"

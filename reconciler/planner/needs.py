@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from reconciler.model.facts import HostView, Observed, Unknown
 from reconciler.model.ledger import JobRecord, Ledger
@@ -17,6 +17,9 @@ ROTATION_MAX = 256
 NEXT_UP_MIN = 32
 """How many of the jobs that are next in line are looked at every time."""
 
+Waiting = tuple[tuple[Job, bool], ...]
+"""Waiting jobs of a project in spec order, each with whether its phase is open."""
+
 
 def needs(
     desired: Desired,
@@ -27,8 +30,12 @@ def needs(
     full: bool,
     turn: int,
     wanted: Collection[str] = (),
+    waiting: Mapping[str, Waiting] | None = None,
 ) -> Needs:
     """One request for one host. `wanted` is that of the last plan: those jobs are looked at in any case.
+
+    `previous` None: nothing is known of these specs yet, so all waiting jobs are looked at. `waiting` is that of
+    `waiting_jobs`, where the caller has it.
 
     A full look asks for all probes. A short one, after an event, asks for what an ended attempt changes: live
     attempts and the jobs next in line (and the GPUs, where a project uses them). `turn` counts full looks: waiting
@@ -49,11 +56,14 @@ def needs(
         if job is not None and host_of(desired.projects[job.project]) == host:
             outputs.update({key: job} if job.outputs else {})
             preconditions.update({key: job} if job.preconditions else {})
+    view = previous.hosts.get(host) if previous is not None else None
+    known = view if isinstance(view, HostView) else None
+    waiting = waiting_jobs(desired, ledger) if waiting is None else waiting
     uses_gpus = any(record.gpus and record.host == host for record in ledger.open_attempts.values())
     for project in desired.projects.values():
         if host_of(project) == host:
             uses_gpus = uses_gpus or project.gpu_pool is not None
-            for job, is_open in _window(desired, project, ledger, previous, full=full, turn=turn):
+            for job, is_open in _window(project, ledger, known, waiting[project.name], full=full, turn=turn):
                 if job.outputs:
                     outputs[job.key] = job
                 if job.preconditions and is_open:
@@ -71,33 +81,24 @@ def needs(
 
 
 def _window(
-    desired: Desired, project: Project, ledger: Ledger, previous: Observed | None, *, full: bool, turn: int
+    project: Project, ledger: Ledger, known: HostView | None, waiting: Waiting, *, full: bool, turn: int
 ) -> Iterator[tuple[Job, bool]]:
-    view = previous.hosts.get(host_of(project)) if previous is not None else None
-    known = view if isinstance(view, HostView) else None
-    waiting = list(_waiting(desired, project, ledger))
     if known is None:
         yield from waiting
         return
     next_up = max(NEXT_UP_MIN, 4 * (project.max_parallel or 16))
     unreleased = {record.job for record in ledger.open_attempts.values()}
-    rest: list[tuple[Job, bool]] = []
     for job, is_open in waiting:
-        if (job.outputs and job.key not in known.outputs) or (is_open and _unchecked(known, job)):
-            yield job, is_open
-        elif is_open and next_up > 0 and _is_next(ledger, known, job, unreleased):
+        if next_up == 0:
+            break
+        if is_open and _is_next(ledger, known, job, unreleased):
             next_up -= 1
             yield job, is_open
-        elif is_open or not job.preconditions:
-            # In a closed phase preconditions are not looked at, and without them a job is not ready to be launched.
-            rest.append((job, is_open))
-    if full and rest:
-        start = (turn * ROTATION_MAX) % len(rest)
-        yield from (rest + rest)[start : start + min(ROTATION_MAX, len(rest))]
-
-
-def _unchecked(view: HostView, job: Job) -> bool:
-    return bool(job.preconditions) and job.key not in view.preconditions
+    if full and waiting:
+        start = (turn * ROTATION_MAX) % len(waiting)
+        turned = (*waiting[start : start + ROTATION_MAX], *waiting[: max(0, start + ROTATION_MAX - len(waiting))])
+        # In a closed phase preconditions are not looked at, and without them a job is not ready to be launched.
+        yield from ((job, is_open) for job, is_open in turned if is_open or not job.preconditions)
 
 
 def _is_next(ledger: Ledger, view: HostView, job: Job, unreleased: Collection[str]) -> bool:
@@ -114,8 +115,14 @@ def _was_blocked(view: HostView, job: Job) -> bool:
     return checks is not None and any(not getattr(check, "met", False) for check in checks)
 
 
-def _waiting(desired: Desired, project: Project, ledger: Ledger) -> Iterator[tuple[Job, bool]]:
-    """Jobs that are neither completed nor live nor stuck, with whether their phase is open by the ledger alone."""
+def waiting_jobs(desired: Desired, ledger: Ledger) -> dict[str, Waiting]:
+    """By project, the jobs that are neither completed nor live nor stuck, each with whether its phase is open.
+
+    It takes long with many jobs and depends on the two versions alone, so the loop keeps it while they stay."""
+    return {name: tuple(_waiting(project, ledger)) for name, project in desired.projects.items()}
+
+
+def _waiting(project: Project, ledger: Ledger) -> Iterator[tuple[Job, bool]]:
     for phase in project.phases:
         is_open = _open(project, phase, ledger)
         for job in phase.jobs:

@@ -71,12 +71,13 @@ def read_attempt(attempt: AttemptRecord, view: HostView, job: Job | None, succes
         return Live(Reason.STARTING if facts.started is None else Reason.RUNNING, what, now + 1.0)
     if facts.tree_alive:
         pids = ", ".join(str(pid) for pid in facts.tree_pids) or "not visible"
-        return Live(Reason.STRAGGLERS, f"its main process is gone, others of it still run (pid {pids})")
+        gone = "main process" if facts.claimed else "attempt folder"
+        return Live(Reason.STRAGGLERS, f"its {gone} is gone, processes of it still run (pid {pids})")
     if facts.started is not None:
         return _vanished(attempt, facts, view, job)
     if facts.claimed and not facts.revoked:
         return Ended(JobStatus.FAILED_OTHER, Reason.LAUNCH_LOST, "its shim ended before the payload was started", now)
-    return _unclaimed(attempt, facts, view, now)
+    return _unclaimed(attempt, facts, view, job, now)
 
 
 def _running(attempt: AttemptRecord, view: HostView) -> Live:
@@ -85,11 +86,13 @@ def _running(attempt: AttemptRecord, view: HostView) -> Live:
     return Live(Reason.RUNNING, "running")
 
 
-def _unclaimed(attempt: AttemptRecord, facts: AttemptFacts, view: HostView, now: float) -> Finding:
+def _unclaimed(attempt: AttemptRecord, facts: AttemptFacts, view: HostView, job: Job | None, now: float) -> Finding:
     if facts.launch_error is not None:
         return Lost(f"the launch failed: {facts.launch_error}")
-    if facts.revoked or not facts.exists or not attempt.launched:
+    if facts.revoked or not attempt.launched:
         return Lost("the launch did not take place")
+    if not facts.exists:
+        return _without_exit(attempt, view, job, now, "its attempt folder was removed, and with it how it ended")
     if attempt.session:
         if isinstance(view.sessions, Unknown):
             return Unseen(Reason.SCREEN_UNKNOWN, view.sessions.message)
@@ -104,20 +107,27 @@ def _unclaimed(attempt: AttemptRecord, facts: AttemptFacts, view: HostView, now:
 
 
 def _vanished(attempt: AttemptRecord, facts: AttemptFacts, view: HostView, job: Job | None) -> Finding:
-    """Gone without an exit record: the host or the shim died. The outputs decide."""
+    """Gone without an exit record: the host or the shim died."""
     assert facts.started is not None
-    outputs = view.outputs.get(attempt.job)
-    if job is not None and job.outputs and not isinstance(outputs, OutputFacts):
-        return Unseen(Reason.OUTPUT_UNKNOWN, outputs.message if outputs else "its outputs were not looked at")
     ended_at = facts.log_at or facts.started.at
-    if job is not None and isinstance(outputs, OutputFacts) and fresh(attempt, outputs):
-        return Ended(JobStatus.COMPLETED, Reason.OUTPUT_FOUND, "exit code unknown, its outputs are there", ended_at)
+    finding = _without_exit(attempt, view, job, ended_at, "its processes are gone and no exit code was recorded")
+    if not isinstance(finding, Ended) or finding.status is JobStatus.COMPLETED:
+        return finding
     if facts.started.payload.boot_id != view.boot_id:
         return Ended(JobStatus.FAILED_OTHER, Reason.HOST_REBOOTED, "the host was rebooted while it ran", ended_at)
     if attempt.kill_reason in ENDED_ON_PURPOSE:
         return _killed(attempt, facts, ended_at, None)
-    message = "its processes are gone and no exit code was recorded"
-    return Ended(JobStatus.FAILED_OTHER, Reason.PAYLOAD_VANISHED, message, ended_at)
+    return finding
+
+
+def _without_exit(attempt: AttemptRecord, view: HostView, job: Job | None, at: float, message: str) -> Finding:
+    """Over, and nothing tells how: its outputs decide."""
+    outputs = view.outputs.get(attempt.job)
+    if job is not None and job.outputs and not isinstance(outputs, OutputFacts):
+        return Unseen(Reason.OUTPUT_UNKNOWN, outputs.message if outputs else "its outputs were not looked at")
+    if job is not None and isinstance(outputs, OutputFacts) and fresh(attempt, outputs):
+        return Ended(JobStatus.COMPLETED, Reason.OUTPUT_FOUND, "exit code unknown, its outputs are there", at)
+    return Ended(JobStatus.FAILED_OTHER, Reason.PAYLOAD_VANISHED, message, at)
 
 
 def _exited(

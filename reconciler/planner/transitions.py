@@ -32,12 +32,16 @@ def mark_started(record: JobRecord, number: int, pid: int, started_at: float) ->
     return _update(record, number, pid=pid, started_at=started_at, launched=True)
 
 
-def mark_kill(record: JobRecord, number: int, now: float, reason: Reason) -> JobRecord:
-    """The attempt is about to be asked to end; the first reason stays."""
+def mark_kill_intended(record: JobRecord, number: int, now: float, reason: Reason) -> JobRecord:
+    """The attempt is about to be asked to end; the first reason stays. A loop that ends here asks again at once."""
     current = next(a for a in record.attempts if a.number == number)
     first_at = now if current.kill_at is None else current.kill_at
-    first_reason = current.kill_reason or reason
-    return _update(record, number, kill_at=first_at, kill_last_at=now, kill_reason=first_reason)
+    return _update(record, number, kill_at=first_at, kill_reason=current.kill_reason or reason)
+
+
+def mark_kill(record: JobRecord, number: int, now: float, reason: Reason) -> JobRecord:
+    """The attempt was asked to end."""
+    return _update(mark_kill_intended(record, number, now, reason), number, kill_last_at=now)
 
 
 def mark_released(record: JobRecord, number: int) -> JobRecord:

@@ -71,11 +71,6 @@ class StatePaths:
         """The last text of each spec file that loaded."""
         return self.root / "specs-good"
 
-    @property
-    def validated(self) -> Path:
-        """A cache: digests of spec texts that the schema accepted."""
-        return self.root / "validated"
-
     def attempt(self, path: str) -> Path:
         """The folder of the attempt `project/id/number`."""
         return self.attempts / path

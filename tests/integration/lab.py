@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,13 @@ from pathlib import Path
 from typing import Any
 
 FAKEBIN = Path(__file__).parents[1] / "fakebin"
+
+
+def project(jobs: Mapping[str, str | Mapping[str, object]], name: str = "p", **settings: object) -> str:
+    """A spec of jobs by id: each its command, or its fields. All is written as JSON, which is YAML."""
+    entries = [{"id": job, **({"cmd": entry} if isinstance(entry, str) else entry)} for job, entry in jobs.items()]
+    fields = {"project": name, "cwd": "WORK", "launcher": "screen", **settings, "jobs": entries}
+    return "\n".join(f"{key}: {json.dumps(value)}" for key, value in fields.items()) + "\n"
 
 
 class Lab:
@@ -57,7 +65,13 @@ class Lab:
     def exq(self, *args: str, code: int | None = 0, timeout_s: float = 90) -> subprocess.CompletedProcess[str]:
         """Run the command to its end; `code` is the expected exit code, None for any."""
         done = subprocess.run(
-            [*self.command, *args], env=self.env, cwd=self.root, capture_output=True, text=True, timeout=timeout_s
+            [*self.command, *args],
+            env=self.env,
+            cwd=self.root,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
         )
         report = f"exq {' '.join(args)} -> {done.returncode}\n--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
         assert "Traceback" not in done.stderr, report
@@ -77,11 +91,11 @@ class Lab:
         """Run the loop until everything is completed or stuck."""
         return self.exq("run", "--until-settled", code=code, timeout_s=timeout_s)
 
-    def start(self, *args: str) -> subprocess.Popen[str]:
-        """Start the loop in the background."""
+    def start(self, *args: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """Start the loop in the background, with another environment than the lab's where that is given."""
         child = subprocess.Popen(
             [*self.command, *(args or ("run",))],
-            env=self.env,
+            env=env or self.env,
             cwd=self.root,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -117,6 +131,17 @@ class Lab:
             assert time.monotonic() < deadline, f"waited {timeout_s} s for: {what}"
             time.sleep(0.05)
 
+    def wait_for_status(self, key: str, *words: str, timeout_s: float = 30) -> dict[str, Any]:
+        """Wait until a job's status or reason is one of `words`; where it stands then."""
+        seen: dict[str, Any] = {}
+
+        def is_there() -> bool:
+            seen.update(self.status().get(key, {}))
+            return bool({seen.get("status"), seen.get("reason")} & set(words))
+
+        self.wait(f"{key} to be {' or '.join(words)}", is_there, timeout_s)
+        return seen
+
     def ran(self, log: str = "ran") -> list[str]:
         """The lines that payloads appended to a file of the working folder: what really ran."""
         path = self.work / log
@@ -127,22 +152,52 @@ class Lab:
         return sorted(entry.name for entry in self.screens.iterdir())
 
     def gpus(self, count: int, **fields: object) -> Path:
-        """Put a fake nvidia-smi in place whose memory figures come from live processes (FAKE_GPU_MIB)."""
+        """Put a fake nvidia-smi in place whose memory figures come from live processes (FAKE_GPU_MIB); its path."""
         path = self.root / "gpus.json"
-        gpus = [
-            {"index": i, "uuid": f"GPU-{i}{self.root.name}", "name": "NVIDIA L40S", "total_mib": 46068, "base_used_mib": 1}
-            for i in range(count)
-        ]
+        card = {"name": "NVIDIA L40S", "total_mib": 46068, "base_used_mib": 1}
+        gpus = [{"index": i, "uuid": f"GPU-{i}{self.root.name}", **card} for i in range(count)]
         self.set_gpus({"gpus": gpus, "processes": [], "memory_from_env": True, "mode": "ok", **fields})
+        program = self.root / "nvidia-smi"
+        program.symlink_to(FAKEBIN / "nvidia-smi")
         self.env["FAKE_NVIDIA_SMI"] = str(path)
-        self.env["NVIDIA_SMI"] = str(FAKEBIN / "nvidia-smi")
-        return path
+        self.env["NVIDIA_SMI"] = str(program)
+        return program
 
     def set_gpus(self, answer: Mapping[str, object]) -> None:
-        """Change what the fake nvidia-smi answers."""
+        """Change what the fake nvidia-smi answers; what is not named stays as it is."""
         path = self.root / "gpus.json"
-        path.with_suffix(".new").write_text(json.dumps(answer))
+        before = json.loads(path.read_text()) if path.exists() else {}
+        path.with_suffix(".new").write_text(json.dumps({**before, **answer}))
         path.with_suffix(".new").rename(path)
+
+    @contextmanager
+    def foreign(self, gpu: int, mib: int) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+        """A process that is none of ours and holds memory of a GPU, with its user: another one where root makes it."""
+        as_other = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
+        child = subprocess.Popen(
+            [*as_other, "sleep", "600"],
+            env={**self.env, "FAKE_GPU_MIB": str(mib), "CUDA_VISIBLE_DEVICES": str(gpu)},
+            stdin=subprocess.DEVNULL,
+        )
+        try:
+            yield child, pwd.getpwuid(65534 if as_other else os.geteuid()).pw_name
+        finally:
+            child.kill()
+            child.wait(timeout=10)
+
+    def nudge(self) -> None:
+        """Wake the loop now, instead of at its next timer."""
+        (self.specs / "nudge").touch()
+        (self.specs / "nudge").unlink()
+
+    def attempt(self, key: str, number: int = 1) -> Path:
+        """The folder of an attempt."""
+        return self.state / "attempts" / key / str(number)
+
+    def verdict(self, key: str, number: int = 1) -> dict[str, Any]:
+        """How an attempt ended, as the loop wrote it down."""
+        found: dict[str, Any] = json.loads((self.attempt(key, number) / "verdict.json").read_text())
+        return found
 
     def own_pids(self) -> list[int]:
         """Processes that this lab's attempts started, and its screens."""

@@ -31,7 +31,14 @@ from reconciler.model.spec import Desired, Job
 from reconciler.planner.needs import needs
 from reconciler.planner.plan import plan
 from reconciler.planner.requests import with_requests
-from reconciler.planner.transitions import mark_kill, mark_launched, mark_released, settle, with_attempt
+from reconciler.planner.transitions import (
+    mark_kill,
+    mark_kill_intended,
+    mark_launched,
+    mark_released,
+    settle,
+    with_attempt,
+)
 
 HOST = "local"
 OOM = "torch.OutOfMemoryError: CUDA out of memory.\n"
@@ -53,6 +60,8 @@ class Run:
     """What lives of it ignores SIGTERM."""
     session: bool = False
     exited: Exited | None = None
+    wrote: bool = False
+    """It wrote its output."""
     log_at: float = 0.0
     log: str = ""
 
@@ -82,6 +91,7 @@ class MiniHost:
 
     def write_output(self, run: Run) -> None:
         self.writes += 1
+        run.wrote = True
         self.outputs[run.record.job] = (f"print-{self.writes}", self.now)
         run.log_at = self.now
 
@@ -233,9 +243,7 @@ class MiniLoop:
 
     def _observe(self, full: bool) -> HostView | Unknown:
         previous = self.memory.hosts[HOST] if self.memory is not None else None
-        asked = needs(
-            self.desired, self.ledger, self.memory, HOST, full=full, turn=self.turn, wanted=self.wanted
-        )
+        asked = needs(self.desired, self.ledger, self.memory, HOST, full=full, turn=self.turn, wanted=self.wanted)
         view = self.host.view(asked, self.desired)
         if isinstance(view, HostView) and isinstance(previous, HostView):
             view = _with_last_known(view, asked, previous)
@@ -256,7 +264,7 @@ class MiniLoop:
                 self._put(settle(record, action))
             elif isinstance(action, Kill):
                 assert record is not None
-                self._put(mark_kill(record, action.attempt, self.host.now, action.reason))
+                self._put(mark_kill_intended(record, action.attempt, self.host.now, action.reason))
         for path in result.released:
             job, _, number = path.rpartition("/")
             self._put(mark_released(self.ledger.jobs[job], int(number)))
@@ -273,6 +281,7 @@ class MiniLoop:
             self._put(mark_launched(record, action.attempt, action.record.launcher, action.record.session))
         elif isinstance(action, Kill):
             self.host.kill(action)
+            self._put(mark_kill(self.ledger.jobs[action.job], action.attempt, self.host.now, action.reason))
 
     def _revoke(self, action: Settle) -> bool:
         return self.host.revoke(self.ledger.open_attempts[action.path])

@@ -23,6 +23,7 @@ from tests.unit import factories as make
 
 OOM_TRIES, OTHER_TRIES = 3, 2
 THRESHOLD_MIB = 500
+LINGER_S = 300.0
 
 
 def gpu_spec(waves: Waves, success: SuccessRule, launcher: LauncherKind) -> Project:
@@ -226,7 +227,9 @@ class PlannerWorld(RuleBasedStateMachine):
         for gpu in view.gpus if isinstance(view.gpus, tuple) else ():
             assert gpu.uuid not in action.gpus or (gpu.used_mib or 0) <= THRESHOLD_MIB, "S10"
         assert len(action.gpus) == job.gpus
-        assert all(run.record.job != action.job for run in self.host.live())
+        assert action.record is not None
+        if job.outputs:
+            assert action.record.outputs_before == (self.host.outputs.get(job.key, ("", 0.0))[0],), "an old look"
         assert all(check.subject in self.host.outputs for check in job.preconditions), "a precondition is not met"
         project = self.loop.desired.projects[job.project]
         (phase,) = [p for p in project.phases if p.name == job.phase]
@@ -243,6 +246,9 @@ class PlannerWorld(RuleBasedStateMachine):
             assert isinstance(view.outputs[action.job], OutputFacts), "S3"
             assert action.job in self.loop.desired.index, "an orphan is left alone"
             assert not action.gpus or isinstance(view.gpus, tuple), "S3"
+        if action.reason is Reason.HUNG_TAIL and self.loop.ledger.open_attempts[action.path].kill_at is None:
+            silent_since = max(self.host.runs[action.path].log_at, self.host.outputs[action.job][1])
+            assert self.host.now - silent_since >= LINGER_S, "it was not silent for so long"
 
     def verdict_is_right(self, action: Settle, view: HostView) -> None:
         assert action.verdict is not None
@@ -250,6 +256,10 @@ class PlannerWorld(RuleBasedStateMachine):
             assert isinstance(view.attempts.get(action.path), AttemptFacts), "S3"
             run = self.host.runs.get(action.path)
             assert run is None or not run.payload, "a verdict on a live payload"
+            job = self.loop.desired.index.get(action.job)
+            if action.verdict.status is JobStatus.COMPLETED and job is not None and job.outputs:
+                assert run is not None
+                assert run.wrote, "completed by what was there before"
         if action.verdict.status is JobStatus.COMPLETED:
             self.completed.add((action.job, action.generation))
 
@@ -303,7 +313,7 @@ class PlannerWorld(RuleBasedStateMachine):
 
 TestPlannerWorld = PlannerWorld.TestCase
 TestPlannerWorld.settings = settings(
-    max_examples=120,
+    max_examples=300,
     stateful_step_count=40,
     deadline=None,
     derandomize=True,

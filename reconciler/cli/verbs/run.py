@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
 from reconciler.cli.context import Context, say
-from reconciler.cli.daemon import held_by, held_problem, running_loop
+from reconciler.cli.daemon import held_by
 from reconciler.cli.exits import INTERRUPTED, OK, PROBLEM, SETTLED_STUCK
 from reconciler.cli.look import has_errors
 from reconciler.cli.progress import progress_for
@@ -41,16 +41,18 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace, context: Context) -> int:
     """Print the plan, carry it out, print what became of it. Raises `CliError` with 75 when another loop runs."""
     from reconciler import loop
+    from reconciler.store.lock import Held
 
     context.require_specs()
-    holder = running_loop(context)
-    if holder is not None:
-        raise held_problem(context, holder)
     progress = progress_for(context, quiet=args.quiet)
-    with loop.open_world(context.specs, context.state, writable=True, env=context.env) as world:
+    try:
+        world = loop.open_world(context.specs, context.state, writable=True, env=context.env)
+    except Held as held:
+        raise held_by(context, held.holder) from held
+    with world:
         before = _look_when_specs_are_whole(world)
         progress.plan(before)
-        after, stopped_by = _loop(world, args, progress, context)
+        after, stopped_by = _loop(world, args, progress)
         progress.end(after, fresh_summaries(world, before, after))
     return _stopped(stopped_by, args) if stopped_by is not None else exit_code(after, args)
 
@@ -68,27 +70,23 @@ def _look_when_specs_are_whole(world: World) -> Snapshot:
     return snapshot
 
 
-def _loop(world: World, args: Namespace, progress: Progress, context: Context) -> tuple[Snapshot, int | None]:
+def _loop(world: World, args: Namespace, progress: Progress) -> tuple[Snapshot, int | None]:
     """Run it; the signal that ended it, if one did."""
     from reconciler import loop
     from reconciler.host.watch import Waker
     from reconciler.loop.run import watched_folders
-    from reconciler.store.lock import Held
 
     waker = Waker(watched_folders(world))
-    try:
-        with StopSignals(lambda: waker.wake("stop")) as signals:
-            snapshot = loop.run(
-                world,
-                once=args.once,
-                until_settled=args.until_settled,
-                report=progress.tick,
-                stop=signals.asked,
-                waker=waker,
-            )
-            return snapshot, signals.received
-    except Held as held:
-        raise held_by(context, held.holder) from held
+    with StopSignals(lambda: waker.wake("stop")) as signals:
+        snapshot = loop.run(
+            world,
+            once=args.once,
+            until_settled=args.until_settled,
+            report=progress.tick,
+            stop=signals.asked,
+            waker=waker,
+        )
+        return snapshot, signals.received
 
 
 def exit_code(snapshot: Snapshot, args: Namespace) -> int:

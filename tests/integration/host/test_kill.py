@@ -52,11 +52,11 @@ def test_term_ends_the_payload_and_its_code_is_known(box: Box, launcher: str) ->
 def test_stragglers_keep_the_tree_alive_and_are_reached(box: Box, start: str) -> None:
     box.launch(PATH, f"{start}\nexit 3\n")
     child = pid_from(folder_of(box) / "child")
-    facts = box.exited(PATH)
+    box.exited(PATH)
+    facts = box.wait(PATH, lambda facts: facts["tree_pids"] == [child])
     assert facts["exited"]["code"] == 3
     assert facts["payload_alive"] is False
     assert facts["tree_alive"] is True
-    assert facts["tree_pids"] == [child]
     assert box.ask("kill", path=PATH, force=False, sessions=[])["signalled"] == [child]
     wait_for(lambda: gone(child))
     assert box.wait(PATH, lambda facts: not facts["tree_alive"])["tree_pids"] == []

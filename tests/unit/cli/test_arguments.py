@@ -13,7 +13,7 @@ from reconciler.cli import table
 from reconciler.cli.context import Context, context_from, state_folder, wants_color
 from reconciler.cli.exits import OK, USAGE, CliError
 from reconciler.cli.main import main
-from reconciler.cli.parser import VerbParser, parser_for, split_verb
+from reconciler.cli.parser import VerbParser, parser_for
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from reconciler.cli.parser import VerbParser, parser_for, split_verb
     ],
 )
 def test_split_verb(words: list[str], verb: str | None, rest: list[str]) -> None:
-    assert split_verb(words) == (verb, rest)
+    assert table.split_verb(words) == (verb, rest)
 
 
 @pytest.mark.parametrize("verb", table.VERBS.values(), ids=lambda verb: verb.name)

@@ -62,6 +62,12 @@ def test_delay(reason: Reason, earlier: tuple[Reason, ...], at_least_s: float | 
         assert at_least_s <= waits <= at_least_s * 1.1
 
 
+def test_ends_through_no_fault_of_the_job_use_up_none_of_its_tries() -> None:
+    twice = RetryPolicy(1.0, 2)
+    assert wait_s(CODE, LOST, BOOTED, LOCK, failure=twice) is not None
+    assert wait_s(CODE, LOST, CODE, failure=twice) is None
+
+
 @pytest.mark.parametrize("reason", [Reason.STOPPED_BY_USER, Reason.ENVIRONMENT_BROKEN])
 def test_final_reasons_are_final_under_any_policy(reason: Reason) -> None:
     assert wait_s(reason, failure=RetryPolicy(1.0, 100)) is None

@@ -127,6 +127,11 @@ class TestStop:
         assert [k.force for k in make.kills(result)] == ([] if kill is None else [kill])
         assert result.states["p/a"].reason is Reason.STOPPING
 
+    def test_one_that_was_intended_and_never_sent_is_sent_gently(self) -> None:
+        intended = replace(LIVE, kill_at=NOW - 60, kill_last_at=None, kill_reason=Reason.STOPPED_BY_USER)
+        result = looked(make.running(), make.outputs(""), attempt=intended, record=STOPPED)
+        assert [k.force for k in make.kills(result)] == [False]
+
     def test_a_retry_does_not_call_off_an_end_that_was_begun(self) -> None:
         asked = replace(LIVE, kill_at=NOW - 20, kill_last_at=NOW - 20, kill_reason=Reason.STOPPED_BY_USER)
         result = looked(make.running(), make.outputs(""), attempt=asked, record={"retry_after": 1})

@@ -11,6 +11,7 @@ from reconciler.model.ledger import JobRecord, Verdict
 from reconciler.model.plan import Settle
 from reconciler.planner.transitions import (
     mark_kill,
+    mark_kill_intended,
     mark_launched,
     mark_released,
     mark_started,
@@ -58,6 +59,11 @@ def test_an_attempt_with_the_same_number_is_replaced() -> None:
 )
 def test_marks_change_one_attempt(changed: JobRecord, expected: dict[str, object]) -> None:
     assert changed.attempts == (TWO.attempts[0], replace(TWO.attempts[1], **expected))
+
+
+def test_a_kill_that_was_only_intended_is_not_taken_for_one_that_was_sent() -> None:
+    last = mark_kill_intended(TWO, 2, NOW, Reason.HUNG_TAIL).attempts[1]
+    assert (last.kill_at, last.kill_last_at, last.kill_reason) == (NOW, None, Reason.HUNG_TAIL)
 
 
 def test_the_first_kill_and_its_reason_stay() -> None:
