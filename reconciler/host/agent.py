@@ -33,6 +33,7 @@ LOG_TAIL_BYTES = 64 * 1024
 COMMAND_CACHE_S = 10.0
 COMMANDS_AT_ONCE = 8
 DISK_CHECK_S = 5.0
+TOOL_REST_S = 10.0
 YOUNG_PROCESS_S = 60.0
 PATHS_LIMIT = 100
 SOCKET_PATH_MAX_BYTES = 107
@@ -729,6 +730,7 @@ class Agent:
         self._processes = ProcessTable(self.state)
         self._commands = CommandChecks(self._deadline_s)
         self._outstanding: Dict[str, Child] = {}
+        self._next_try_at: Dict[str, float] = {}
         self._started: List[Tuple[str, subprocess.Popen[bytes]]] = []
         self._launch_errors: Dict[str, str] = {}
         self._disk_checked: Tuple[float, Json] = (0.0, {})
@@ -837,10 +839,14 @@ class Agent:
         return tools
 
     def _start_tool(self, name: str, argv: List[str]) -> Child:
-        """At most one of each is outstanding: while one hangs, that is the answer."""
-        outstanding = self._outstanding.get(name)
-        if outstanding is None or not outstanding.running:
-            self._outstanding[name] = Child(argv)
+        """At most one of each is outstanding: while one hangs, that is the answer.
+
+        After one that gave no answer in time, the next try waits a while: each costs everyone else the deadline."""
+        last = self._outstanding.get(name)
+        if last is not None and (last.running or (last.timed_out and time.monotonic() < self._next_try_at[name])):
+            return last
+        self._outstanding[name] = Child(argv)
+        self._next_try_at[name] = time.monotonic() + self._deadline_s + TOOL_REST_S
         return self._outstanding[name]
 
     def _finish_tools(self, tools: Dict[str, Child], folder_problem: str, reply: Json) -> None:
@@ -955,6 +961,7 @@ class Agent:
                 "payload_alive": life.payload is not None,
                 "shim_alive": life.shim_alive,
                 "tree_alive": life.tree_alive,
+                "scanned": bool(need.get("scan")),
                 "tree_pids": [stat.pid for stat in life.tree],
                 "setup_error": first_line(setup[0].decode("utf-8", "replace")) if setup else None,
                 "launch_error": self._launch_errors.get(need["path"]),

@@ -15,6 +15,9 @@ from reconciler.store.requests import set_aside_damaged
 RESYNC_S = 15.0
 """The safety net: a full look at the latest this long after the last one, events or not."""
 
+RELEASE_EVERY_S = 1.0
+"""The same while ended attempts wait to be let go of."""
+
 UNSETTLED_SPEC_S = 0.3
 """How soon to look again at a spec that is being written."""
 
@@ -59,7 +62,7 @@ def _ticks(
         if stop():
             return snapshot
         # Time that has come, an edit or a request: look at everything. An ended attempt: only at what it changes.
-        full = not (wait_s <= 0.0 or woken == {SPOOL}) or alarm.monotonic() - last_full_at >= RESYNC_S
+        full = not (wait_s <= 0.0 or woken == {SPOOL}) or alarm.monotonic() - last_full_at >= _full_every_s(snapshot)
 
 
 def watched_folders(world: World) -> dict[str, Path]:
@@ -77,6 +80,12 @@ def _wait_s(snapshot: Snapshot, now: float) -> float:
         return UNSETTLED_SPEC_S
     wake_at = snapshot.plan.wake_at
     return RESYNC_S if wake_at is None else max(0.0, wake_at - now)
+
+
+def _full_every_s(snapshot: Snapshot) -> float:
+    """Only a full look lets go of ended attempts: many events in a row must not put it off for long."""
+    ended = any(attempt.verdict is not None for attempt in snapshot.ledger.open_attempts.values())
+    return RELEASE_EVERY_S if ended else RESYNC_S
 
 
 def finished(snapshot: Snapshot) -> bool:

@@ -91,7 +91,6 @@ class Reason(_Word):
     NO_SUCH_GPU = "NoSuchGpu"
     NO_FREE_SLOT = "NoFreeSlot"
     WAVE_NOT_SETTLED = "WaveNotSettled"
-    RETRY_DELAY = "RetryDelay"
     DISK_FULL = "DiskFull"
     PAUSED = "Paused"
     STOPPED_BY_USER = "StoppedByUser"

@@ -117,6 +117,8 @@ class AttemptFacts:
     shim_alive: bool = False
     tree_alive: bool = False
     """Something of the payload's tree lives: it holds the attempt's lock or carries its marker."""
+    scanned: bool = True
+    """All processes were looked through for its tree; without that, what closed the lock can be missed."""
     tree_pids: tuple[int, ...] = ()
     """The live processes of the tree that could be seen, without the shim."""
     launch_error: str | None = None

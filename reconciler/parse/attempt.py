@@ -42,6 +42,7 @@ def _facts(raw: Raw) -> AttemptFacts:
         payload_alive=told(raw, "payload_alive"),
         shim_alive=told(raw, "shim_alive"),
         tree_alive=told(raw, "tree_alive"),
+        scanned=flag(raw, "scanned"),
         tree_pids=integers(raw, "tree_pids"),
         launch_error=None if launch_error is None else one_line(text(raw, "launch_error")),
         setup_error=None if setup_error is None else one_line(text(raw, "setup_error")),

@@ -10,7 +10,7 @@ from reconciler.model.ledger import AttemptRecord, JobRecord
 from reconciler.model.names import AttemptRef, session_name
 from reconciler.model.plan import Launch
 from reconciler.model.spec import Job, Project
-from reconciler.planner.backoff import counted_attempts
+from reconciler.planner.backoff import INFRA_REASONS, counted_attempts
 from reconciler.planner.draft import Draft, host_of
 from reconciler.planner.jobs import Candidate, blocked_by
 from reconciler.planner.placement import Refusal, Room
@@ -102,5 +102,6 @@ def _launch(draft: Draft, project: Project, candidate: Candidate, gpus: tuple[Gp
 def _message(project: Project, candidate: Candidate, record: JobRecord | None, job: Job) -> str:
     if candidate.reason is not Reason.REQUEUED:
         return candidate.message
-    tries = len(counted_attempts(record, job.generation)) + 1
+    ends = (attempt.verdict for attempt in counted_attempts(record, job.generation))
+    tries = 1 + sum(verdict is not None and verdict.reason not in INFRA_REASONS for verdict in ends)
     return f"{candidate.message} (try {tries})"

@@ -41,7 +41,7 @@ def needs(
     attempts and the jobs next in line (and the GPUs, where a project uses them). `turn` counts full looks: waiting
     jobs that are not next in line are looked at again in turns, so that a look costs the same at 100,000 jobs."""
     attempts = tuple(
-        AttemptNeed(path, tail=record.verdict is None, scan=record.verdict is not None or record.kill_at is not None)
+        AttemptNeed(path, tail=record.verdict is None, scan=full)
         for path, record in sorted(ledger.open_attempts.items())
         if record.host == host and (full or record.verdict is None)
     )

@@ -18,7 +18,7 @@ from reconciler.planner.adopt import adopt_strays
 from reconciler.planner.draft import Draft
 from reconciler.planner.jobs import Candidate, review_job
 from reconciler.planner.launch import fill
-from reconciler.planner.limits import FINISH_POLL_S
+from reconciler.planner.limits import FINISH_POLL_S, SESSION_GRACE_S
 from reconciler.planner.phases import Gate, blocked_for_good, gate_of, in_dependency_order, phase_state
 from reconciler.planner.placement import Room, room_for
 from reconciler.planner.review import review_attempts
@@ -113,11 +113,12 @@ def _finish(draft: Draft) -> Plan:
     states.update((key, state) for key, state in draft.states.items() if key not in states)
     disk_full = [state.project for state in states.values() if state.reason is Reason.DISK_FULL]
     if disk_full:
-        draft.alerts.append(f"disk full: {len(disk_full)} jobs are held until there is room")
+        jobs = "job is" if len(disk_full) == 1 else "jobs are"
+        draft.alerts.append(f"disk full: {len(disk_full)} {jobs} held until there is room")
     over = all(blocked_for_good(state) for state in states.values())
     ends = any(isinstance(action, Settle) and not action.revoke for action in actions)
     changes = bool(draft.milestones or draft.released)
-    if over and (ends or changes):
+    if over and (ends or changes or just_ended(draft)):
         draft.wake(draft.now + FINISH_POLL_S)  # to see that nothing is left
     return Plan(
         plan_id=plan_id(draft.desired, actions),
@@ -132,6 +133,12 @@ def _finish(draft: Draft) -> Plan:
         alerts=tuple(draft.alerts),
         wanted=tuple(draft.wanted),
     )
+
+
+def just_ended(draft: Draft) -> bool:
+    """All that is left are attempts that ended moments ago: their screens close by themselves any time."""
+    ends = [attempt.ended_at or attempt.verdict.at for attempt in draft.holding.values() if attempt.verdict]
+    return not draft.occupying and len(ends) == len(draft.holding) > 0 and all(0 <= draft.now - at < SESSION_GRACE_S for at in ends)
 
 
 def plan_id(desired: Desired, actions: Iterable[Action]) -> str:

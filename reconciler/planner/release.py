@@ -27,7 +27,8 @@ def release(draft: Draft, attempt: AttemptRecord, view: HostView, ended_at: floa
         return
     tree = facts.payload_alive or facts.tree_alive
     sessions = _sessions(attempt, view)
-    if not tree and not facts.shim_alive and sessions == () and not _memory_lingers(draft, attempt, view, ended_at):
+    gone = facts.scanned and not tree and not facts.shim_alive and sessions == ()
+    if gone and not _memory_lingers(draft, attempt, view, ended_at):
         draft.released.append(attempt.path)
         return
     if tree:

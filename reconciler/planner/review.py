@@ -150,7 +150,8 @@ def _state_after(draft: Draft, attempt: AttemptRecord, action: Settle) -> None:
         status = JobStatus.PENDING
     _state(draft, attempt, status, action.reason, message, action.retry_at)
     draft.wake(action.retry_at)
-    if action.kind is ActionKind.FAIL and attempt.job in draft.desired.index:
+    asked_for = action.reason is Reason.STOPPED_BY_USER
+    if action.kind is ActionKind.FAIL and attempt.job in draft.desired.index and not asked_for:
         draft.alerts.append(f"{attempt.job} is stuck: {message}")
 
 

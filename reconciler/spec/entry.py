@@ -60,7 +60,7 @@ class Blueprint:
     cmd: Text
     cwd: Text
     env: tuple[tuple[str, Text], ...]
-    conda: str | None
+    conda: Text | None
     conda_hook: str | None
     outputs: tuple[Text, ...]
     preconditions: tuple[tuple[PreconditionKind, Text], ...]
@@ -99,7 +99,7 @@ def compile_entry(entry: Entry, setting: Setting) -> Blueprint:
         cmd=cmd,
         cwd=cwd,
         env=env,
-        conda=text_of(entry.scope.nearest("conda")),
+        conda=_conda(entry, binder),
         conda_hook=text_of(entry.scope.nearest("conda_hook")),
         outputs=outputs,
         preconditions=_preconditions(entry, binder),
@@ -148,6 +148,11 @@ def _cwd(entry: Entry, setting: Setting, binder: Binder) -> Text:
     if setting.remote and not node.raw.startswith(("/", "~", "$")):
         setting.report.error(node.place, "with `ssh`, `cwd` must begin with `/` or `~`")
     return binder.text(node)
+
+
+def _conda(entry: Entry, binder: Binder) -> Text | None:
+    node = entry.scope.nearest("conda")
+    return binder.text(node) if isinstance(node, ScalarNode) and text_of(node) is not None else None
 
 
 def _preconditions(entry: Entry, binder: Binder) -> tuple[tuple[PreconditionKind, Text], ...]:

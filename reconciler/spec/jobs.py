@@ -84,7 +84,8 @@ def _jobs(blueprint: Blueprint, setting: Setting) -> Iterator[Job]:
     project, phase, gpus = setting.project, setting.phase, blueprint.gpus
     source = f"{setting.report.path}:{blueprint.place[0]}:{blueprint.place[1]}"
     names = [axis.name for axis in blueprint.grid.axes]
-    conda, conda_hook, made = blueprint.conda, blueprint.conda_hook, blueprint.id_made
+    conda_hook, made = blueprint.conda_hook, blueprint.id_made
+    conda_at = blueprint.conda.at if blueprint.conda is not None else None
     id_at, cmd_at = blueprint.id.at, blueprint.cmd.at
     cwd_at = _cwd_at(blueprint.cwd, setting.base)
     env_at, outputs_at, preconditions_at = _env_at(blueprint), _outputs_at(blueprint), _preconditions_at(blueprint)
@@ -93,6 +94,7 @@ def _jobs(blueprint: Blueprint, setting: Setting) -> Iterator[Job]:
         cmd, cwd = cmd_at(cell), cwd_at(cell)
         env, env_text = env_at(cell)
         outputs = outputs_at(cell)
+        conda = conda_at(cell) if conda_at is not None else None
         params = dict(zip(names, values, strict=True)) if names else blueprint.fixed_params
         yield Job(
             f"{project}/{job_id}",

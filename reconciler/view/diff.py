@@ -120,6 +120,8 @@ def _next_command(snapshot: Snapshot, found: Sorted) -> str:
     stuck = found.first("stuck")
     if stuck:
         name = look.short_name(snapshot, stuck)
+        if snapshot.plan.states[stuck].reason is Reason.NO_COMMAND:
+            return f"exq why {name}"
         return f"exq why {name}, exq logs {name}, exq retry {name}"
     waiting = found.first("waiting")
     return f"exq why {look.short_name(snapshot, waiting)}" if waiting else ""

@@ -29,7 +29,6 @@ _MEANINGS: dict[Reason, str] = {
     Reason.NO_SUCH_GPU: "no such GPU on the host",
     Reason.NO_FREE_SLOT: "no free slot",
     Reason.WAVE_NOT_SETTLED: "the wave before it is not over",
-    Reason.RETRY_DELAY: "waits for its next try",
     Reason.DISK_FULL: "disk full",
     Reason.PAUSED: "paused",
     Reason.STOPPED_BY_USER: "stopped by a user",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import sqlite3
 import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -109,6 +111,21 @@ def test_a_changed_command_gives_a_stuck_job_new_tries(lab: Lab) -> None:
     assert lab.status()["p/a"]["status"] == "completed"
 
 
+def test_requests_reach_a_job_that_waits_for_its_next_try(lab: Lab) -> None:
+    policy = {"delay": "1h", "max_attempts": 3}
+    lab.spec(project(dict.fromkeys("ab", "echo $EXQ_JOB >>ran; exit 1"), failure_retry=policy))
+    with lab.daemon():
+        lab.wait_for_status("p/a", "failed_other")
+        lab.wait_for_status("p/b", "failed_other")
+        assert lab.status()["p/a"]["until"]
+        lab.exq("stop", "a")
+        lab.exq("retry", "b")
+        lab.wait("b is tried again at once", lambda: lab.ran().count("b") == 2)
+        assert lab.wait_for_status("p/a", "stuck")["reason"] == "StoppedByUser"
+        lab.exq("retry", "a")
+        lab.wait("so is a, once it is asked for", lambda: lab.ran().count("a") == 2)
+
+
 def test_pause_and_resume_of_a_job_and_of_a_project(lab: Lab) -> None:
     jobs = dict.fromkeys("abc", UNTIL_GO)
     lab.spec(project(jobs, max_parallel=3))
@@ -150,6 +167,32 @@ def test_a_running_job_that_is_taken_out_is_left_alone(lab: Lab) -> None:
     lab.settle()
     assert (lab.verdict("p/old")["status"], lab.verdict("p/old")["exit_code"]) == ("completed", 0)
     assert "p/old" not in lab.status()
+
+
+def test_a_job_that_is_taken_out_and_put_back_is_the_same(lab: Lab) -> None:
+    path = lab.spec(project({"a": UNTIL_GO}))
+    with lab.daemon():
+        lab.wait("it runs", lambda: lab.ran() == ["a"] and lab.status()["p/a"]["pid"])
+        pid = lab.status()["p/a"]["pid"]
+        path.unlink()
+        lab.wait_for_status("p/a", "Orphan")
+        lab.spec(project({"a": UNTIL_GO}))
+        assert lab.wait_for_status("p/a", "Running")["pid"] == pid
+        (lab.work / "go").touch()
+        assert lab.wait_for_status("p/a", "completed", "stuck")["status"] == "completed"
+    assert lab.ran() == ["a"]
+
+
+def test_a_command_that_was_changed_as_it_ran_is_tried_when_the_old_one_failed(lab: Lab) -> None:
+    lab.spec(project({"a": f"{UNTIL_GO}; exit 1"}))
+    with lab.daemon():
+        lab.wait("it runs", lambda: lab.ran() == ["a"])
+        lab.spec(project({"a": "echo new >>ran"}))
+        lab.wait("the change is seen", lambda: lab.status()["p/a"]["drift"])
+        assert lab.status()["p/a"]["status"] == "running"
+        (lab.work / "go").touch()
+        lab.wait_for_status("p/a", "completed")
+    assert lab.ran() == ["a", "new"]
 
 
 def test_an_edit_is_taken_up_at_once(lab: Lab) -> None:
@@ -431,14 +474,18 @@ def test_why_and_history_tell_the_story(lab: Lab) -> None:
 
 
 def damage(lab: Lab, how: str) -> None:
-    """What a bad disk or a wrong command does to the ledger, its write-ahead file included."""
-    for path in lab.state.glob("ledger.sqlite3*"):
-        if how == "garbage" and not path.name.endswith("-shm"):
-            path.write_bytes(os.urandom(path.stat().st_size))
-        elif how == "truncated" and path.suffix == ".sqlite3":
-            os.truncate(path, max(64, path.stat().st_size // 2))
-        else:
+    """What a bad disk or a wrong command does to the ledger."""
+    ledger = lab.state / "ledger.sqlite3"
+    if how == "deleted":
+        for path in lab.state.glob("ledger.sqlite3*"):
             path.unlink()
+        return
+    with closing(sqlite3.connect(ledger)) as connection:  # everything into the one file
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    if how == "garbage":
+        ledger.write_bytes(os.urandom(ledger.stat().st_size))
+    else:
+        os.truncate(ledger, ledger.stat().st_size // 2)
 
 
 @pytest.mark.parametrize("alive", [False, True], ids=["loop down", "loop up"])
@@ -511,6 +558,18 @@ def test_an_environment_that_cannot_be_set_up(lab: Lab) -> None:
         assert (status[key]["status"], status[key]["reason"]) == ("stuck", "EnvironmentBroken")
         assert all(word in status[key]["message"] for word in words), status[key]["message"]
         assert not lab.attempt(key, 2).exists(), "the same would only happen again"
+
+
+def test_folders_with_hostile_names(lab: Lab) -> None:
+    lab.env["EXQ_STATE"] = str(lab.root / 'st ate\'s "x" %s')
+    odd = lab.work / 'o\'dd "x" * %d'
+    odd.mkdir()
+    jobs = {"a": {"cmd": 'echo x >"out [1].json"', "cwd": str(odd), "output_check": "out*.json"}}
+    lab.spec(project(jobs, env={"QUOTED": 'it\'s "x"'}))
+    lab.settle()
+    assert lab.status()["p/a"]["status"] == "completed"
+    assert lab.sessions() == []
+    lab.settle()
 
 
 HOSTILE = [

@@ -34,6 +34,7 @@ ATTEMPT: dict[str, Any] = {
     "payload_alive": False,
     "shim_alive": False,
     "tree_alive": True,
+    "scanned": True,
     "tree_pids": [42, 43],
     "setup_error": None,
     "log_bytes": 2048,
@@ -178,8 +179,8 @@ def test_attempts_that_are_not_known(answer: Any, message: str) -> None:
 
 
 GOOD_ATTEMPTS = [
-    ("no folder", {"exists": False}, AttemptFacts(exists=False)),
-    ("revoked before it was made", {"exists": False, "revoked": True}, AttemptFacts(exists=False, revoked=True)),
+    ("no folder", {"exists": False}, AttemptFacts(exists=False, scanned=False)),
+    ("revoked before it was made", {"exists": False, "revoked": True}, AttemptFacts(exists=False, revoked=True, scanned=False)),
     (
         "a lock was held",
         {**ATTEMPT, "exited": {"code": 75, "at": 2, "lock_held": "gpu:GPU-0"}},

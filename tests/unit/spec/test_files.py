@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -139,10 +142,26 @@ def test_what_is_no_readable_file_is_said(folder: Path) -> None:
     assert errors[0].message == expected["fifo.yaml"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_without_permission_is_said(folder: Path) -> None:
-    write(folder, "a.yaml", spec("x")).chmod(0)
-    desired = load_specs(folder, Kept(), settle=False, now=NOW)
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Root may read everything, so root becomes somebody else for a moment."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_file_without_permission_is_said() -> None:
+    with TemporaryDirectory(dir="/tmp") as name:  # pytest's own folders are closed to others
+        folder = Path(name)
+        folder.chmod(0o755)
+        write(folder, "a.yaml", spec("x")).chmod(0)
+        with as_nobody():
+            desired = load_specs(folder, Kept(), settle=False, now=NOW)
     assert told(desired, folder)[0] == "a.yaml: the file cannot be read: Permission denied"
 
 
