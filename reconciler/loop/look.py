@@ -15,7 +15,6 @@ from reconciler.planner.needs import Waiting, needs, waiting_jobs
 from reconciler.planner.plan import plan as make_plan
 from reconciler.planner.requests import with_requests
 from reconciler.planner.same import same_facts
-from reconciler.store.requests import pending
 
 UNREACHABLE = "exq drives only the machine it runs on; run exq on {host} itself, or take `ssh: {host}` out"
 
@@ -30,7 +29,7 @@ def look(world: World, *, full: bool = True, results: bool = False) -> Snapshot:
         desired = last.desired
     else:
         desired = world.specs.load(settle=world.audit is not None, now=now)
-    requests = tuple(request for request in pending(world.paths) if not world.ledger.is_accepted(request.id))
+    requests = tuple(request for request in world.state.pending() if not world.ledger.is_accepted(request.id))
     ledger = with_requests(world.ledger.ledger(), requests)
     observed = _observe(world, desired, ledger, full=full, results=results)
     now = max(now, world.clock())

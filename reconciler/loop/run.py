@@ -10,7 +10,6 @@ from reconciler.loop.done import Done
 from reconciler.loop.tick import tick
 from reconciler.loop.world import World
 from reconciler.model.snapshot import Snapshot
-from reconciler.store.requests import set_aside_damaged
 
 RESYNC_S = 15.0
 """The safety net: a full look at the latest this long after the last one, events or not."""
@@ -96,5 +95,5 @@ def finished(snapshot: Snapshot) -> bool:
 
 def _audit_start(world: World) -> None:
     if world.audit is not None:
-        notices = [*world.ledger.notices, *set_aside_damaged(world.paths)]
+        notices = [*world.ledger.notices, *world.state.set_aside_damaged()]
         world.audit.write("start", daemon=world.daemon, notices=notices)

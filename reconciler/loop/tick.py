@@ -26,8 +26,6 @@ from reconciler.planner.transitions import (
 )
 from reconciler.store.errors import StoreError
 from reconciler.store.failpoint import failpoint
-from reconciler.store.rebuild import rebuild_job
-from reconciler.store.requests import accept, pending
 
 
 def tick(world: World, *, full: bool = True) -> tuple[Snapshot, tuple[Done, ...]]:
@@ -44,7 +42,7 @@ def tick(world: World, *, full: bool = True) -> tuple[Snapshot, tuple[Done, ...]
 
 def take_requests(world: World) -> None:
     """Put what users asked for into the ledger, then out of the inbox. A crash in between repeats nothing."""
-    waiting = pending(world.paths)
+    waiting = world.state.pending()
     if not waiting:
         return
     fresh = [request for request in waiting if not world.ledger.is_accepted(request.id)]
@@ -60,7 +58,7 @@ def take_requests(world: World) -> None:
     failpoint("after_accept_commit")
     audit_requests(world, fresh)
     for request in waiting:
-        accept(world.paths, request)
+        world.state.accept(request)
         failpoint("after_accept")
 
 
@@ -176,7 +174,7 @@ def _launch(world: World, snapshot: Snapshot, action: Launch, journal: Journal) 
 
 def _adopt(world: World, action: Action, journal: Journal) -> Done:
     """Take one attempt over from its folder; what the ledger knows of the job otherwise stays."""
-    found = rebuild_job(world.paths.attempts, action.job)
+    found = world.state.rebuild_job(action.job)
     attempt = next((a for a in found.attempts if a.number == action.attempt), None) if found else None
     if attempt is None:
         return Done(action, ok=False, message="its attempt folder cannot be read")

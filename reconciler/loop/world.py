@@ -24,6 +24,7 @@ from reconciler.store.last_good import LastGoodTexts
 from reconciler.store.ledger import LedgerStore
 from reconciler.store.lock import DaemonLock
 from reconciler.store.paths import StatePaths
+from reconciler.store.state import StateFolder
 from reconciler.store.validated import ValidatedTexts
 
 THIS_MACHINE = frozenset({"", "local", "localhost", "127.0.0.1", "::1"})
@@ -38,6 +39,7 @@ class World:
     specs: SpecFolder
     texts: LastGoodTexts
     paths: StatePaths
+    state: StateFolder
     ledger: LedgerStore
     audit: AuditTrail | None
     agents: dict[str, HostAgent]
@@ -93,6 +95,7 @@ def open_world(specs: Path, state: Path, *, writable: bool, env: Mapping[str, st
             specs=SpecFolder(specs, texts, ValidatedTexts(cache_folder(env) / "validated")),
             texts=texts,
             paths=paths,
+            state=StateFolder(paths),
             ledger=ledger,
             audit=audit,
             agents={LOCAL_HOST: Agent(str(state), settings)},

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
+import reconciler
 from reconciler.model.enums import RequestKind
 from reconciler.store.failpoint import FAILPOINT_EXIT, FAILPOINTS
 from reconciler.store.paths import StatePaths
@@ -102,6 +105,12 @@ def check_one_run_is_reported(lab: Lab) -> None:
     assert sum(len(phase["jobs"]) for phase in manifest["phases"]) == len(EXIT_CODES)
 
 
+def test_the_list_of_failpoints_is_complete() -> None:
+    sources = Path(reconciler.__file__).parent.rglob("*.py")
+    named = [name for path in sources for name in re.findall(r'failpoint\("(\w+)"\)', path.read_text())]
+    assert sorted(named) == sorted(FAILPOINTS)
+
+
 @pytest.mark.parametrize(("name", "passing"), CASES)
 def test_a_loop_that_ends_at_a_durable_step_loses_and_repeats_nothing(lab: Lab, name: str, passing: int) -> None:
     lab.spec(SCENARIO)
@@ -126,10 +135,10 @@ def test_a_loop_that_ends_at_every_launch_still_gets_there(lab: Lab) -> None:
     check_one_run_is_reported(lab)
 
 
-@pytest.mark.parametrize(("launcher", "seed", "kills"), [("screen", 1, 18), ("process", 2, 12)])
+@pytest.mark.parametrize(("launcher", "seed", "kills"), [("screen", 1, 30), ("process", 2, 10)])
 @pytest.mark.timeout(240)
 def test_random_kills_of_the_loop_lose_and_repeat_nothing(lab: Lab, launcher: str, seed: int, kills: int) -> None:
-    jobs = ", ".join(f"{{id: j{i}, cmd: 'echo j{i} >> ran; sleep 0.{i % 4}'}}" for i in range(40))
+    jobs = ", ".join(f"{{id: j{i}, cmd: 'echo j{i} >> ran; sleep 0.{3 + i % 7}'}}" for i in range(40))
     lab.spec(f"""
         project: p
         cwd: WORK

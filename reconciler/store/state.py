@@ -1,0 +1,30 @@
+"""The state folder as the loop sees it, besides ledger and audit trail: what users asked for, and attempt folders."""
+
+from __future__ import annotations
+
+from reconciler.model.ledger import JobRecord, Request
+from reconciler.store import rebuild, requests
+from reconciler.store.paths import StatePaths
+
+
+class StateFolder:
+    """One state folder. The simulated world of the tests has another with the same methods."""
+
+    def __init__(self, paths: StatePaths) -> None:
+        self._paths = paths
+
+    def pending(self) -> tuple[Request, ...]:
+        """Requests that were not carried out yet, oldest first."""
+        return requests.pending(self._paths)
+
+    def accept(self, request: Request) -> None:
+        """Take a request that was carried out off the inbox, durably. Raises StoreError or StoreFull."""
+        requests.accept(self._paths, request)
+
+    def set_aside_damaged(self) -> tuple[str, ...]:
+        """Rename damaged request files; a sentence for each."""
+        return requests.set_aside_damaged(self._paths)
+
+    def rebuild_job(self, key: str) -> JobRecord | None:
+        """What the attempt folders of a job tell; None when there are none."""
+        return rebuild.rebuild_job(self._paths.attempts, key)
