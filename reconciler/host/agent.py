@@ -947,6 +947,8 @@ class Agent:
         folder = self._folder(need["path"])
         try:
             exited = read_record(os.path.join(folder, "exit.json"))
+            if exited and life.tree_alive:
+                life = self._life_after_exit(need["path"], life)
             started = life.started
             if exited and not started:
                 record = read_record(os.path.join(folder, "started.json"))
@@ -970,6 +972,12 @@ class Agent:
             return facts
         except Unreadable as error:
             return {"unknown": str(error)}
+
+    def _life_after_exit(self, path: str, before: "Life") -> "Life":
+        """Signs of life are older than the exit record that was read after them: what of it is still true?"""
+        now = self._life(path, None)
+        tree = [stat for stat in before.tree if is_alive(stat.pid, stat.start_ticks)]
+        return now._replace(tree=tree, tree_alive=bool(now.tree_alive or tree))
 
     @staticmethod
     def _log_facts(path: str, tail: bool) -> Json:

@@ -73,7 +73,9 @@ def carry_out(world: World, snapshot: Snapshot) -> tuple[Done, ...]:
     audit_actions(world, snapshot, actions)
     journal = _journal(world, snapshot, actions)
     _commit_intent(world, journal, releases=bool(plan.released))
-    done = [_enact(world, snapshot, action, journal) for action in actions]
+    # The ledger has it all by now. Launches come first: a free slot waits for them, and for nothing else here.
+    in_turn = sorted(actions, key=lambda action: not isinstance(action, Launch))
+    done = [_enact(world, snapshot, action, journal) for action in in_turn]
     failpoint("before_outcome")
     world.ledger.commit(jobs=journal.changed())
     failpoint("after_outcome")

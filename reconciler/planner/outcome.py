@@ -91,6 +91,8 @@ def _unclaimed(attempt: AttemptRecord, facts: AttemptFacts, view: HostView, job:
         return Lost(f"the launch failed: {facts.launch_error}")
     if facts.revoked or not attempt.launched:
         return Lost("the launch did not take place")
+    if not facts.exists and not facts.scanned:
+        return Live(Reason.STRAGGLERS, "its attempt folder is gone, its processes are looked for", now)
     if not facts.exists:
         return _without_exit(attempt, view, job, now, "its attempt folder was removed, and with it how it ended")
     if attempt.session:

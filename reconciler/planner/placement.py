@@ -217,7 +217,7 @@ def _wave_memory_refusal(draft: Draft, project: Project) -> Refusal | None:
     attempts = [attempt for attempt in lasts if attempt is not None]
     newest = max((attempt.intended_at for attempt in attempts), default=None)
     wave = {uuid for attempt in attempts if attempt.intended_at == newest for uuid in attempt.gpus}
-    busy = [g for g in view.gpus if g.uuid in wave and _is_ours_still(g, project.gpu_free_threshold_mib)]
+    busy = [g for g in view.gpus if g.uuid in wave and may_be_ours(g, project.gpu_free_threshold_mib)]
     if not busy:
         return None
     draft.wake(draft.now + RELEASE_POLL_MAX_S)  # while it is fresh, the attempt itself is looked at more often
@@ -225,8 +225,8 @@ def _wave_memory_refusal(draft: Draft, project: Project) -> Refusal | None:
     return Refusal(Reason.WAVE_NOT_SETTLED, f"GPU memory of the wave before is not released: {used}")
 
 
-def _is_ours_still(gpu: Gpu, threshold_mib: int) -> bool:
-    """Its memory is in use, and not by processes that are known to be someone else's: those belong to no wave."""
+def may_be_ours(gpu: Gpu, threshold_mib: int) -> bool:
+    """Its memory is in use, and not by processes that are known to be someone else's: what ended here may hold it."""
     if is_free(gpu, threshold_mib):
         return False
     return not gpu.processes or any(process.attempt is not None for process in gpu.processes)

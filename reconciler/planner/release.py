@@ -7,6 +7,7 @@ from reconciler.model.ledger import AttemptRecord
 from reconciler.planner.draft import Draft
 from reconciler.planner.limits import GPU_RELEASE_MAX_S, RELEASE_POLL_MAX_S, RELEASE_POLL_S
 from reconciler.planner.outcome import sessions_of
+from reconciler.planner.placement import may_be_ours
 from reconciler.planner.reap import reap_ended
 
 DEFAULT_LINGER_S = 300.0
@@ -56,8 +57,9 @@ def _memory_lingers(draft: Draft, attempt: AttemptRecord, view: HostView, ended_
     project = draft.project_of(attempt.job)
     if project is None or isinstance(view.gpus, Unknown) or not 0 <= draft.now - ended_at < GPU_RELEASE_MAX_S:
         return False
-    used = (gpu.used_mib or 0 for gpu in view.gpus if gpu.uuid in attempt.gpus)
-    return any(mib > project.gpu_free_threshold_mib for mib in used)
+    threshold_mib = project.gpu_free_threshold_mib
+    gpus = (gpu for gpu in view.gpus if gpu.uuid in attempt.gpus and gpu.used_mib is not None)
+    return any(may_be_ours(gpu, threshold_mib) for gpu in gpus)
 
 
 def _release_poll_s(attempt: AttemptRecord, age_s: float) -> float:

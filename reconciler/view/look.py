@@ -62,6 +62,14 @@ def ended_at(attempt: AttemptRecord) -> float | None:
     return attempt.verdict.at if attempt.verdict else None
 
 
+def end_of(snapshot: Snapshot, attempt: AttemptRecord) -> tuple[float | None, int | None]:
+    """When it ended and its exit code: from the ledger, or else from what is observed and not yet recorded there."""
+    facts = facts_of(snapshot, attempt)
+    if attempt.verdict is not None or facts is None or facts.exited is None or facts.exited.lock_held is not None:
+        return ended_at(attempt), attempt.exit_code
+    return facts.exited.at, facts.exited.code
+
+
 def completed_at(snapshot: Snapshot, key: str) -> float | None:
     """When a job was completed, by its newest attempt or without one."""
     record = record_of(snapshot, key)

@@ -45,6 +45,7 @@ def job_json(snapshot: Snapshot, state: JobState) -> dict[str, Any]:
     `session` and `pid` are null unless it runs: neither means anything afterwards."""
     attempt = look.record_of(snapshot, state.job).last
     running = state.status is JobStatus.RUNNING
+    ended, exit_code = look.end_of(snapshot, attempt) if attempt else (None, None)
     completed = look.completed_at(snapshot, state.job) if state.status is JobStatus.COMPLETED else None
     return {
         "key": state.job,
@@ -62,9 +63,9 @@ def job_json(snapshot: Snapshot, state: JobState) -> dict[str, Any]:
         "session": attempt.session if attempt and running else None,
         "pid": look.payload_pid(snapshot, attempt) if attempt and running else None,
         "started": iso_utc(look.started_at(snapshot, attempt)) if attempt else None,
-        "ended": iso_utc(look.ended_at(attempt)) if attempt else None,
+        "ended": iso_utc(ended),
         "completed": iso_utc(completed),
-        "exit_code": attempt.exit_code if attempt else None,
+        "exit_code": exit_code,
         "output": _output_paths(snapshot, state),
     }
 

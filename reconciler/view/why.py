@@ -72,19 +72,21 @@ def why_json(snapshot: Snapshot, job_key: str) -> dict[str, Any]:
 
 
 def _attempts_json(snapshot: Snapshot, key: str) -> list[dict[str, Any]]:
-    return [
-        {
-            "number": attempt.number,
-            "host": attempt.host,
-            "gpus": list(attempt.gpu_indices),
-            "session": attempt.session,
-            "pid": look.payload_pid(snapshot, attempt),
-            "started": iso_utc(look.started_at(snapshot, attempt)),
-            "ended": iso_utc(look.ended_at(attempt)),
-            "exit_code": attempt.exit_code,
-            "status": str(attempt.verdict.status) if attempt.verdict else "running",
-            "reason": str(attempt.verdict.reason) if attempt.verdict else None,
-            "message": attempt.verdict.message if attempt.verdict else "",
-        }
-        for attempt in look.record_of(snapshot, key).attempts
-    ]
+    return [_attempt_json(snapshot, attempt) for attempt in look.record_of(snapshot, key).attempts]
+
+
+def _attempt_json(snapshot: Snapshot, attempt: AttemptRecord) -> dict[str, Any]:
+    ended, exit_code = look.end_of(snapshot, attempt)
+    return {
+        "number": attempt.number,
+        "host": attempt.host,
+        "gpus": list(attempt.gpu_indices),
+        "session": attempt.session,
+        "pid": look.payload_pid(snapshot, attempt),
+        "started": iso_utc(look.started_at(snapshot, attempt)),
+        "ended": iso_utc(ended),
+        "exit_code": exit_code,
+        "status": str(attempt.verdict.status) if attempt.verdict else "running",
+        "reason": str(attempt.verdict.reason) if attempt.verdict else None,
+        "message": attempt.verdict.message if attempt.verdict else "",
+    }

@@ -1,4 +1,4 @@
-"""The loop ends at any moment, by a failpoint or by SIGKILL: nothing is lost, nothing runs twice, exit codes are known."""
+"""The loop ends at any moment, by a failpoint or by SIGKILL: nothing is lost, nothing runs twice."""
 
 from __future__ import annotations
 
@@ -87,6 +87,18 @@ class Campaign:
         return child.returncode
 
 
+def kill_at_random(lab: Lab, seed: int, kills: int, longest_s: float) -> None:
+    """Start the loop and SIGKILL it, again and again."""
+    chance = random.Random(seed)
+    delays = [round(chance.uniform(0.05, longest_s), 3) for _ in range(kills)]
+    print(f"seed {seed}: killed after {delays} s")  # shown when the test fails
+    for delay_s in delays:
+        child = lab.start("run")
+        time.sleep(delay_s)
+        out = lab.kill(child)
+        assert "Traceback" not in out, out
+
+
 def check_everything_ran_once(lab: Lab, runs: Mapping[str, int], exit_codes: Mapping[str, int]) -> None:
     """What really ran, what is known of it, what is left of it, and what would still be done."""
     assert Counter(lab.ran()) == runs
@@ -147,16 +159,27 @@ def test_random_kills_of_the_loop_lose_and_repeat_nothing(lab: Lab, launcher: st
         launcher: {launcher}
         jobs: [{jobs}]
     """)
-    chance = random.Random(seed)
-    delays = [round(chance.uniform(0.05, 0.9), 3) for _ in range(kills)]
-    print(f"seed {seed}: killed after {delays} s")  # shown when the test fails
-    for delay_s in delays:
-        child = lab.start("run")
-        time.sleep(delay_s)
-        out = lab.kill(child)
-        assert "Traceback" not in out, out
+    kill_at_random(lab, seed, kills, longest_s=0.9)
     lab.settle()
     check_everything_ran_once(lab, Counter(f"j{i}" for i in range(40)), {f"p/j{i}": 0 for i in range(40)})
+
+
+@pytest.mark.parametrize(("launcher", "waves", "seed"), [("screen", "rolling", 3), ("process", "barrier", 4)])
+def test_random_kills_of_the_loop_never_put_two_jobs_on_a_gpu(lab: Lab, launcher: str, waves: str, seed: int) -> None:
+    lab.gpus(2)
+    cmd = "echo j${i} >> ran; mkdir busy$GPU || echo clash >> ran; FAKE_GPU_MIB=20000 sleep 0.4; rmdir busy$GPU"
+    lab.spec(f"""
+        project: p
+        cwd: WORK
+        gpus: all
+        launcher: {launcher}
+        waves: {waves}
+        grid: {{i: {list(range(12))}}}
+        template: {{id: "j${{i}}", cmd: "{cmd}"}}
+    """)
+    kill_at_random(lab, seed, kills=6, longest_s=1.2)
+    lab.settle()
+    check_everything_ran_once(lab, Counter(f"j{i}" for i in range(12)), {f"p/j{i}": 0 for i in range(12)})
 
 
 def test_of_two_loops_started_at_once_exactly_one_works(lab: Lab) -> None:

@@ -1,4 +1,4 @@
-"""Screens, shims and payloads that break or are broken: what runs goes on, what is not known is said, nothing is guessed."""
+"""Screens, shims and payloads that break or are broken: what runs goes on, and nothing is guessed."""
 
 from __future__ import annotations
 

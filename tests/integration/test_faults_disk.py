@@ -7,7 +7,6 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -86,12 +85,15 @@ def audit(lab: Lab) -> list[dict[str, object]]:
 def wait_for_a_look(lab: Lab, daemon: subprocess.Popen[str], word: str) -> None:
     """Wait until this loop has looked at everything: a precondition is checked by who looks, and this one tells."""
     command = f"echo {word}-$PPID >> {lab.work}/looks; false"
-    lab.spec(f"""
+    lab.spec(
+        f"""
         project: looks
         gpus: none
         preconditions: [{{type: command, command: "{command}"}}]
         jobs: [{{id: never, cmd: "true"}}]
-    """, "looks.yaml")
+    """,
+        "looks.yaml",
+    )
     lab.wait("the loop looks", lambda: f"{word}-{daemon.pid}" in lab.ran("looks"))
 
 

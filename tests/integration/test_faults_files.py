@@ -16,7 +16,6 @@ from tests.integration.test_faults import (
     check_nothing_left,
     check_said,
     is_alive,
-    kill_all,
     let_go,
     project,
     started,
@@ -133,23 +132,48 @@ def test_other_files_of_a_live_attempt_are_not_missed(lab: Lab, name: str, text:
 @pytest.mark.parametrize("launcher", ["screen", "process"])
 @pytest.mark.needs("screen")
 def test_a_folder_that_is_removed_under_a_running_attempt_ends_nothing(lab: Lab, launcher: str) -> None:
-    project(lab, f"{{id: a, cmd: 'echo a >> ran; {WAIT}'}}", launcher=launcher, more="linger: 1s")
-    lab.exq("run", "--once")
-    pid = started(lab)["pid"]
-    lab.wait("it runs", lab.ran)
-    shutil.rmtree(attempt(lab))
+    other = "until [ -e go-b ]; do sleep 0.1; done"
+    jobs = f"{{id: a, cmd: 'echo a >> ran; {WAIT}'}}, {{id: b, cmd: '{other}'}}"
+    project(lab, jobs, launcher=launcher, more="linger: 1s")
+    with lab.daemon():
+        pid = started(lab)["pid"]
+        started(lab, "p/b")
+        lab.wait("it runs", lambda: lab.ran() and lab.status()["p/a"]["reason"] == "Running")
+        shutil.rmtree(attempt(lab))
+        (lab.work / "go-b").touch()  # the end of another job makes the loop look, though not at everything
+        lab.wait("the other has ended", lambda: lab.status()["p/b"]["status"] == "completed")
     for _ in range(3):
-        assert lab.status()["p/a"]["status"] == "running"
+        job = lab.status()["p/a"]
+        assert (job["status"], "its attempt folder is gone" in job["message"]) == ("running", True)
         assert lab.json("diff")["actions"] == []
         lab.exq("run", "--once")
     assert is_alive(pid)
-    assert lab.ran() == ["a"]
     let_go(lab)
     lab.settle(code=3)
     job = lab.status()["p/a"]  # its exit code was in that folder
     assert (job["status"], job["reason"]) == ("stuck", "PayloadVanished")
     assert not attempt(lab, number=2).exists()
     assert lab.ran() == ["a"]
+    check_nothing_left(lab)
+
+
+@pytest.mark.parametrize("part", ["locks", "spool", "bin", "ledger.sqlite3*", "daemon.lock", "specs-good", "requests"])
+def test_a_part_of_the_state_folder_that_is_removed_costs_no_job(lab: Lab, part: str) -> None:
+    jobs = ", ".join(f"{{id: {key}, cmd: 'echo {key} >> ran; {WAIT}'}}" for key in "abcdef")
+    project(lab, jobs, launcher="process")  # four at a time
+    with lab.daemon() as daemon:
+        pids = [started(lab, f"p/{key}")["pid"] for key in "abcd"]
+        for path in lab.state.glob(part):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        assert {lab.status()[f"p/{key}"]["status"] for key in "abcd"} == {"running"}
+        assert lab.json("diff")["actions"] == []
+        let_go(lab)
+        lab.wait("those payloads have ended", lambda: not any(is_alive(pid) for pid in pids))
+        lab.wait("the next one runs", lambda: len(lab.ran()) > 4)
+        assert daemon.poll() is None
+    lab.settle()
+    assert sorted(lab.ran()) == list("abcdef")
+    assert {job["exit_code"] for job in lab.status().values()} == {0}
     check_nothing_left(lab)
 
 

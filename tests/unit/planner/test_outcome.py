@@ -216,6 +216,7 @@ EMPTY = AttemptFacts(exists=True)
         pytest.param(EMPTY, (), {"launched": False, "intended_at": NOW}, Lost, id="launch-never-confirmed"),
         pytest.param(AttemptFacts(exists=False), (), {"launched": False}, Lost, id="no-folder"),
         pytest.param(AttemptFacts(exists=False), (), {}, Ended, id="folder-removed"),
+        pytest.param(AttemptFacts(exists=False, scanned=False), (), {}, Live, id="folder-removed-who-knows"),
         pytest.param(replace(EMPTY, revoked=True), (), {}, Lost, id="revoked"),
         pytest.param(replace(EMPTY, launch_error="no such user"), (), {"intended_at": NOW}, Lost, id="launch-failed"),
         pytest.param(EMPTY, (), {"intended_at": NOW - 9.9}, Live, id="within-grace"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler.model.enums import ActionKind, JobStatus, Reason
-from reconciler.model.facts import AttemptFacts, HostView, OutputFacts, SessionState, Unknown
+from reconciler.model.facts import AttemptFacts, GpuProcess, HostView, OutputFacts, SessionState, Unknown
 from reconciler.model.ledger import AttemptRecord, JobRecord
 from reconciler.model.plan import Plan
 from reconciler.model.spec import Desired
@@ -256,6 +256,14 @@ class TestGpuMemoryOfAnEndedAttempt:
 
     def test_where_no_figure_is_reported_none_is_waited_for(self) -> None:
         assert self.look(None).released == ("p/a/1",)
+
+    @pytest.mark.parametrize(("attempt", "released"), [(None, ("p/a/1",)), ("p/a/1", ())])
+    def test_a_process_of_someone_else_that_took_the_gpu_is_not_waited_for(
+        self, attempt: str | None, released: tuple[str, ...]
+    ) -> None:
+        gpu = replace(make.gpu(0, 20_000), processes=(GpuProcess(4711, 19_000, "ann", "train", attempt),))
+        over = done(1.0, gpus=("GPU-0",), gpu_indices=(0,))
+        assert cleaned(make.ended(1), over, desired=self.project, gpus=(gpu,)).released == released
 
 
 def test_a_shim_that_still_writes_is_waited_for() -> None:
