@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 import time
@@ -12,14 +13,19 @@ from pathlib import Path
 from reconciler import __version__
 from reconciler.cli.context import state_folder
 from reconciler.cli.exits import INTERNAL
+from reconciler.model.secrets import secret_values, without
+from reconciler.trust import folder_distrust
 
 
 def report_crash(error: Exception, words: list[str], env: Mapping[str, str]) -> int:
-    """Write `<state>/crash-<time>.log` and name it; with EXQ_DEBUG=1 print the details too. Returns 70."""
-    details = _details(error, words)
+    """Write `<state>/crash-<time>.log` and name it; with EXQ_DEBUG=1 print the details too. Returns 70.
+
+    The details are lines of exq's own code: no variables, no environment."""
+    secrets = secret_values(env)
+    details = without(_details(error, words), secrets)
     if env.get("EXQ_DEBUG") == "1":
         print(details, file=sys.stderr)
-    summary = " ".join(f"{type(error).__name__}: {error}".split())
+    summary = without(" ".join(f"{type(error).__name__}: {error}".split()), secrets)
     print(f"exq: internal error: {summary}; {_kept(details, words, env)}", file=sys.stderr)
     return INTERNAL
 
@@ -32,6 +38,8 @@ def _details(error: Exception, words: list[str]) -> str:
 def _kept(details: str, words: list[str], env: Mapping[str, str]) -> str:
     folder = state_folder(_state_option(words), env)
     stamp = time.strftime("%Y%m%dT%H%M%S")
+    if folder_distrust(folder):
+        return f"details are not written to {folder}, where others could write: EXQ_DEBUG=1 prints them"
     try:
         return f"details in {_write(folder, stamp, details)}"
     except OSError as error:
@@ -41,7 +49,8 @@ def _kept(details: str, words: list[str], env: Mapping[str, str]) -> str:
 def _write(folder: Path, stamp: str, details: str) -> Path:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"crash-{stamp}.log"
-    with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(details + "\n")
     return path
 

@@ -116,7 +116,7 @@ def _json_of(path: Path) -> dict[str, object]:
     """The object in a file that is replaced as a whole; empty where there is none."""
     try:
         found = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -12,6 +12,13 @@ from reconciler.cli.table import GLOBAL_WITH_VALUE, VERBS, closest_verb, help_te
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (without the program's name). Returns the exit code; never raises but SystemExit."""
+    from reconciler.cli.output import SafeStreams
+
+    with SafeStreams():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         # a job name that the terminal cannot show must not end the program

@@ -6,19 +6,79 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+    from typing import TextIO
+
     from reconciler.cli.context import Context
     from reconciler.view.style import Style
 
 PIPE_WIDTH = 100
 """Columns for text that goes into a pipe or a file."""
 
+# All that can move the cursor, change the terminal or turn the direction of text; line ends and tabs are harmless.
+_RANGES = ((0x00, 0x08), (0x0B, 0x1F), (0x7F, 0x9F), (0x200E, 0x200F), (0x2028, 0x202E), (0x2066, 0x2069))
+_WRITTEN_OUT = {code: ascii(chr(code))[1:-1] for low, high in _RANGES for code in range(low, high + 1)}
+_IN_JSON = {code: f"\\u{code:04x}" for code in _WRITTEN_OUT if code >= 0x7F}
+_OWN_COLOURS = r"(\x1b\[(?:0|1|2|3[1-6])m)"
+
+
+class SafeText:
+    """A stream that shows control characters instead of sending them: names and messages may come from anywhere.
+
+    `colours` lets the few sequences through that exq itself makes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.colours = False
+
+    def write(self, text: str) -> int:
+        """Write it, `\\x1b` for an escape."""
+        self._stream.write(shown(text, colours=self.colours))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write each of them."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class SafeStreams:
+    """Everything that is printed within is shown safely. Bytes written to `sys.stdout.buffer` stay as they are."""
+
+    def __enter__(self) -> None:
+        self._plain = sys.stdout, sys.stderr
+        sys.stdout, sys.stderr = SafeText(sys.stdout), SafeText(sys.stderr)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        sys.stdout, sys.stderr = self._plain
+
+
+def shown(text: str, *, colours: bool = False) -> str:
+    """Text with every control character written out; with `colours`, those of exq's own stay."""
+    if not colours or "\x1b" not in text:
+        return text.translate(_WRITTEN_OUT)
+    import re
+
+    parts = re.split(_OWN_COLOURS, text)
+    return "".join(part if at % 2 else part.translate(_WRITTEN_OUT) for at, part in enumerate(parts))
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """A JSON document in UTF-8 that a terminal may be shown: `json` itself escapes only control characters of ASCII."""
+    import json
+
+    return json.dumps(value, ensure_ascii=False, indent=indent).translate(_IN_JSON)
+
 
 def print_json(value: Any) -> None:
     """One JSON document: indented for a person at a terminal, on one line for a program."""
-    import json
-
-    indent = 2 if sys.stdout.isatty() else None
-    print(json.dumps(value, ensure_ascii=False, indent=indent))
+    print(json_text(value, 2 if sys.stdout.isatty() else None))
 
 
 def print_text(text: str) -> None:
@@ -33,5 +93,7 @@ def style_for(context: Context) -> Style:
 
     from reconciler.view.style import Style
 
+    if isinstance(sys.stdout, SafeText):
+        sys.stdout.colours = context.color
     width = shutil.get_terminal_size((PIPE_WIDTH, 24)).columns if sys.stdout.isatty() else PIPE_WIDTH
     return Style(color=context.color, width=width)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from reconciler.cli.context import say
+from reconciler.cli.output import json_text
 from reconciler.model.enums import ActionKind
 from reconciler.model.snapshot import Snapshot
 
@@ -128,4 +128,4 @@ def progress_for(context: Context, *, quiet: bool) -> Progress:
 
 
 def _print_line(event: str, **fields: Any) -> None:
-    print(json.dumps({"schema": "exq.run/v1", "event": event, **fields}, ensure_ascii=False), flush=True)
+    print(json_text({"schema": "exq.run/v1", "event": event, **fields}), flush=True)

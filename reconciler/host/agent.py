@@ -81,7 +81,7 @@ def read_record(path: str) -> Optional[Tuple[Json, float]]:
         return None
     try:
         record = json.loads(found[0].decode("utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict):
         raise Unreadable(f"{path} is damaged: it holds no JSON object")
@@ -636,7 +636,7 @@ class CommandChecks:
         if child.exit_code == 0:
             return {"met": True, "message": ""}
         said = [line.strip() for line in child.text.splitlines() if line.strip()]
-        end = f": {said[-1][:200]}" if said else ""
+        end = f": {said[-1][:2000]}" if said else ""
         return {"met": False, "message": f"`{command}` exited with {child.exit_code}{end}"}
 
 
@@ -809,6 +809,7 @@ class Agent:
 
     def _probe(self, request: Json) -> Json:
         reply: Json = {"now": time.time(), "boot_id": self._boot_id, "screen_installed": self._screen.installed}
+        reply["booted_at"] = reply["now"] - time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
         folder_problem = self._screen.folder_problem()
         tools = self._start_tools(request)
         attempts = request.get("attempts") or []
@@ -853,6 +854,8 @@ class Agent:
         collect([child for child in tools.values() if not child.timed_out], self._deadline_s)
         if "sessions" in tools:
             reply["sessions"] = self._screen.listing_facts(tools["sessions"], folder_problem)
+            listed = re.findall(r"^\t(\d+\.exq\.\S+)\t", tools["sessions"].text, re.MULTILINE)
+            reply["sessions"]["others"] = [address for address in listed if self._is_of_others(address)]
         if "query" in tools:
             query, apps = tools["query"], tools["apps"]
             reply["gpus"] = {"query": query.facts(), "apps": apps.facts(), "owners": self._owners(apps.text)}
@@ -888,27 +891,28 @@ class Agent:
         record = read_record(os.path.join(folder, "started.json")) if claim else None
         started = dict(record[0], at=record[1]) if record else None
         payload = self._live_process(started, "pid", "start_ticks", folder) if started else None
-        if words[:1] == ["shim"] and len(words) == 4:
+        revoked = words == ["revoked"]
+        if words[:1] == ["shim"] and len(words) == 4 and re.match(r"[0-9]{1,20} [0-9]{1,20}\Z", " ".join(words[2:])):
             shim_alive = words[1] == self._boot_id and is_alive(int(words[2]), int(words[3]))
         else:
-            shim_alive = claim is not None and not words and self._unnamed_shim(folder)
+            shim_alive = claim is not None and not revoked and self._unnamed_shim(folder)
         locked = self._tree_holds_lock(path) if claim and (started or not shim_alive) else False
         if locked is None and table is None:
             table = self._processes.scan()
         tree = self._tree(path, started, payload, table or [])
         alive = bool(payload or tree or locked)
-        return Life(claim is not None, words == ["revoked"], started, payload, shim_alive, alive, tree)
+        return Life(claim is not None, revoked, started, payload, shim_alive, alive, tree)
 
     def _live_process(self, record: Json, pid: str, start_ticks: str, folder: str) -> Optional[Stat]:
         try:
-            same_boot = record["boot_id"] == self._boot_id
-            stat = process_stat(int(record[pid])) if same_boot else None
-            return stat if stat and stat.alive and stat.start_ticks == int(record[start_ticks]) else None
-        except (KeyError, TypeError, ValueError):
+            boot, number, since = record["boot_id"], int(record[pid]), int(record[start_ticks])
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise Unreadable(f"{folder}/started.json is damaged: it names no process") from None
+        stat = process_stat(number) if boot == self._boot_id else None
+        return stat if stat and stat.alive and stat.start_ticks == since else None
 
     def _unnamed_shim(self, folder: str) -> bool:
-        """Whether a shim is between making its claim and signing it (or the disk was full when it did)."""
+        """Whether a shim is between making its claim and signing it (or the disk was full, or the claim is damaged)."""
         wanted = os.fsencode(folder)
         for process in self._processes.scan():
             words = read_proc(process.stat.pid, "cmdline").split(b"\0")
@@ -1187,9 +1191,16 @@ class Agent:
             self._quit_screen(path, address)
         return {"signalled": signalled, "quit": sessions}
 
+    def _is_of_others(self, address: str) -> bool:
+        """A live screen whose command is not of this state folder: another may name a job alike."""
+        command = read_proc(int(address.partition(".")[0]), "cmdline")
+        return bool(command) and os.fsencode(f"\0{self.state}/attempts/") not in command
+
     def _quit_screen(self, path: str, address: str) -> None:
         pid = int(address.partition(".")[0])
         stat = process_stat(pid)
+        if self._is_of_others(address):
+            return
         if stat is None or not stat.alive:
             # What a killed server leaves behind; `screen -wipe` would also take the sessions of others.
             if self._screen.folder:

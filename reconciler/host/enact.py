@@ -64,20 +64,29 @@ def revoke(agent: HostAgent, path: str) -> Outcome:
 
 def record_verdict(agent: HostAgent, action: Settle) -> Outcome:
     """Write the verdict beside the attempt's other files, so that the ledger can be rebuilt from them."""
-    verdict = action.verdict
+    return _settle(agent, action)
+
+
+def repeat_verdict(agent: HostAgent, attempt: AttemptRecord) -> Outcome:
+    """The same for a verdict that the ledger holds already."""
+    return _settle(agent, attempt)
+
+
+def _settle(agent: HostAgent, of: Settle | AttemptRecord) -> Outcome:
+    verdict = of.verdict
     assert verdict is not None
     record = {
         "status": str(verdict.status),
         "reason": str(verdict.reason),
         "message": verdict.message,
         "at": verdict.at,
-        "retry_at": action.retry_at,
-        "generation": action.generation,
-        "started_at": action.started_at,
-        "ended_at": action.ended_at,
-        "exit_code": action.exit_code,
+        "retry_at": of.retry_at,
+        "generation": of.generation,
+        "started_at": of.started_at,
+        "ended_at": of.ended_at,
+        "exit_code": of.exit_code,
     }
-    return _outcome(agent.handle({"op": "settle", "path": action.path, "verdict": record}))
+    return _outcome(agent.handle({"op": "settle", "path": of.path, "verdict": record}))
 
 
 def kill(agent: HostAgent, action: Kill) -> Outcome:

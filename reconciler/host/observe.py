@@ -8,8 +8,12 @@ from typing import Any, Protocol
 
 from reconciler.model.facts import HostView, Unknown
 from reconciler.model.needs import Needs
+from reconciler.model.secrets import secret_values, without
 from reconciler.model.spec import Job
 from reconciler.parse.host import parse_host
+
+_QUOTING = ("log_tail", "setup_error", "launch_error", "message", "unknown")
+"""Facts that quote what a program said."""
 
 
 class HostAgent(Protocol):
@@ -19,16 +23,45 @@ class HostAgent(Protocol):
         """Answer one request. Never raises; a failure is `{"error": ..., "kind": ...}`."""
 
 
-def observe(agent: HostAgent, host: str, needs: Needs, previous: HostView | Unknown | None) -> HostView | Unknown:
-    """Ask a host for `needs`. Unknown when it gives no answer at all."""
+def observe(
+    agent: HostAgent,
+    host: str,
+    needs: Needs,
+    previous: HostView | Unknown | None,
+    jobs: Mapping[str, Job] | None = None,
+) -> HostView | Unknown:
+    """Ask a host for `needs`. Unknown when it gives no answer at all.
+
+    What `jobs` (by key) have in variables with secret names is taken out of what the host quotes from their programs:
+    facts become messages, and those the audit trail."""
     reply = agent.handle(probe_request(needs))
     if "error" in reply:
         return Unknown(str(reply["error"]))
+    _hide_secrets(reply, needs, jobs or {})
     view = parse_host(reply, host)
     if isinstance(view, Unknown):
         return view
     view = replace(view, asked=_asked(needs))
     return _with_last_known(view, needs, previous) if isinstance(previous, HostView) else view
+
+
+def _hide_secrets(reply: dict[str, Any], needs: Needs, jobs: Mapping[str, Job]) -> None:
+    """Whatever shape the reply has: judging that is the parsers' work."""
+    attempts, preconditions = reply.get("attempts"), reply.get("preconditions")
+    for path, facts in attempts.items() if isinstance(attempts, dict) else ():
+        job = jobs.get(path.rpartition("/")[0])
+        if job is not None:
+            _hide(facts, secret_values(job.env))
+    for key, answers in preconditions.items() if isinstance(preconditions, dict) else ():
+        values = secret_values(needs.preconditions[key].env) if key in needs.preconditions else ()
+        for answer in answers if values and isinstance(answers, list) else ():
+            _hide(answer, values)
+
+
+def _hide(facts: Any, values: tuple[str, ...]) -> None:
+    for name in _QUOTING if values and isinstance(facts, dict) else ():
+        if isinstance(facts.get(name), str):
+            facts[name] = without(facts[name], values)
 
 
 def _asked(needs: Needs) -> frozenset[str]:

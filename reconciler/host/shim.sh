@@ -5,8 +5,8 @@
 # code and drops the marker. The locks are file descriptors that the payload's tree inherits, so the kernel holds them
 # for as long as anything of that tree lives, whatever happens to the shim, the screen or the daemon.
 #
-# Exit: the payload's own code; 74 the attempt cannot be claimed; 75 it is claimed already, or a lock is held;
-# 96 the payload cannot be started. Builtins wherever there is one: each further process costs an attempt a millisecond.
+# Exit: the payload's own code; 74 its claim, locks or log cannot be written; 75 it is claimed already, or a lock is
+# held; 96 the payload cannot be started. Builtins wherever there is one: each further process costs a millisecond.
 
 # dash redirects only descriptors of one digit.
 if [ $# -gt 9 ] && [ -z "${BASH_VERSION-}" ]; then
@@ -86,7 +86,7 @@ write_record() { # SYNC_OR_NOT
     [ "$1" = no ] || sync exit.json 2>/dev/null
 }
 
-# Records the end, waiting a minute for room on a full disk, tells the daemon and ends.
+# Records the end, waiting for room on a full disk as long as it takes, tells the daemon and ends.
 finish() { # CODE ELAPSED_CENTISECONDS EXTRA_FIELDS
     record="{\"code\":$1,\"uptime_s\":$uptime,\"duration_s\":$(($2 / 100)).$(($2 / 10 % 10))$(($2 % 10))$3}"
     durable=no
@@ -95,7 +95,7 @@ finish() { # CODE ELAPSED_CENTISECONDS EXTRA_FIELDS
     until write_record "$durable"; do
         tries=$((tries + 1))
         [ -e claim ] || break # the folder itself was removed
-        [ "$tries" -lt 60 ] || { write_record no; break; }
+        [ "$tries" -lt 60 ] || durable=no # a sync that fails again and again must not keep the exit code back
         sleep 1
     done
     { : >"$marker"; } 2>/dev/null
@@ -108,11 +108,18 @@ refuse() { # MESSAGE: nothing of the user's code ran
     finish 96 0 ''
 }
 
+give_up() { # MESSAGE: nothing is wrong with the job; without an exit record this is a lost launch, which is repeated
+    { printf '%s\n' "$1" >setup_failed; } 2>/dev/null
+    echo "exq: $1" >&2
+    { : >"$marker"; } 2>/dev/null
+    exit 74
+}
+
 lock_or_refuse() { # DESCRIPTOR PATH LABEL
     take_lock "$1" "$2"
     case $? in
         1) finish 75 0 ",\"lock_held\":\"$3\"" ;;
-        2) refuse "$problem" ;;
+        2) give_up "$problem" ;;
     esac
 }
 
@@ -161,7 +168,7 @@ done
 
 # --- the payload
 
-{ : >>log; } 2>/dev/null || refuse "$attempt_dir/log cannot be written"
+{ : >>log; } 2>/dev/null || give_up "$attempt_dir/log cannot be written"
 started_at=$now
 (
     # A shell starts a background command with INT and QUIT ignored. bash can undo that; elsewhere `env` does, whose

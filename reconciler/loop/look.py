@@ -79,7 +79,7 @@ def _observe(world: World, desired: Desired, ledger: Ledger, *, full: bool, resu
         if results:
             here = (p for p in desired.projects.values() if host_of(p) == host)
             asked = replace(asked, outputs={job.key: job for p in here for job in p.jobs() if job.outputs})
-        view = observe(agent, host, asked, memory.hosts.get(host) if memory is not None else None)
+        view = observe(agent, host, asked, memory.hosts.get(host) if memory is not None else None, desired.index)
         views[host] = replace(view, host=host) if isinstance(view, HostView) else view
     return Observed(views)
 

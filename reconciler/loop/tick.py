@@ -10,6 +10,7 @@ from reconciler.loop.done import Done
 from reconciler.loop.look import look
 from reconciler.loop.milestones import begin_runs, settle_runs
 from reconciler.loop.record import Journal, audit_actions, audit_outcomes, audit_plan, audit_requests
+from reconciler.loop.verdicts import repeat_verdicts
 from reconciler.loop.world import World
 from reconciler.model.enums import ActionKind
 from reconciler.model.ledger import JobRecord
@@ -31,6 +32,8 @@ from reconciler.store.failpoint import failpoint
 def tick(world: World, *, full: bool = True) -> tuple[Snapshot, tuple[Done, ...]]:
     """Look, then do what the plan says. A full disk stops the doing, not the loop; it is tried again."""
     try:
+        if world.last is None:
+            repeat_verdicts(world)
         take_requests(world)
         snapshot = look(world, full=full)
         return snapshot, carry_out(world, snapshot)
@@ -63,7 +66,7 @@ def take_requests(world: World) -> None:
 
 
 def carry_out(world: World, snapshot: Snapshot) -> tuple[Done, ...]:
-    """Do everything in the plan, in its order: first what ends attempts, then what starts them."""
+    """Do everything in the plan. All of it is in the ledger before the first effect; outcomes follow."""
     plan = snapshot.plan
     if not (plan.actions or plan.milestones or plan.released):
         audit_plan(world, snapshot)
@@ -73,7 +76,7 @@ def carry_out(world: World, snapshot: Snapshot) -> tuple[Done, ...]:
     audit_actions(world, snapshot, actions)
     journal = _journal(world, snapshot, actions)
     _commit_intent(world, journal, releases=bool(plan.released))
-    # The ledger has it all by now. Launches come first: a free slot waits for them, and for nothing else here.
+    # Launches come first: a free slot waits for them, and for nothing else here.
     in_turn = sorted(actions, key=lambda action: not isinstance(action, Launch))
     done = [_enact(world, snapshot, action, journal) for action in in_turn]
     failpoint("before_outcome")

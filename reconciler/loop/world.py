@@ -78,11 +78,12 @@ class World:
 def open_world(specs: Path, state: Path, *, writable: bool, env: Mapping[str, str]) -> World:
     """Open the real world. Read-only, it makes no file; writable, it is the one loop of this state folder.
 
-    Raises Held when another loop works on this state, StoreError when the state cannot be opened."""
+    Raises Held when another loop works on this state, StoreError when the state cannot be opened or trusted."""
     paths = StatePaths(state)
     clock = time.time
     settings = {"screen": env.get("SCREEN", "screen"), "nvidia_smi": env.get("NVIDIA_SMI", "nvidia-smi")}
     texts = LastGoodTexts(paths, writable=writable)
+    paths.check()
     with ExitStack() as opened:
         audit = None
         if writable:

@@ -170,6 +170,8 @@ class HostView:
     host: str
     observed_at: float
     boot_id: str = ""
+    booted_at: float | None = None
+    """When the host was started, by its clock as it is now."""
     screen_installed: bool = False
     sessions: tuple[Session, ...] | Unknown | None = ()
     """None: not looked at this time, and all was well the last time."""

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from reconciler.model.facts import HostView, Unknown
 from reconciler.parse.attempt import parse_attempt
-from reconciler.parse.fields import Malformed, Raw, flag, mapping, number, one_line, text, texts
+from reconciler.parse.fields import Malformed, Raw, flag, mapping, number, one_line, optional_number, text, texts
 from reconciler.parse.nvidia import parse_gpus
 from reconciler.parse.outputs import parse_disk, parse_outputs, parse_preconditions
 from reconciler.parse.screen import parse_sessions
@@ -38,6 +38,7 @@ def _view(raw: Raw, blank: HostView) -> HostView:
         host=blank.host,
         observed_at=blank.observed_at,
         boot_id=blank.boot_id,
+        booted_at=optional_number(raw, "booted_at"),
         screen_installed=screen_installed,
         # without screen there are none that could be seen or addressed
         sessions=_part(raw, "sessions", parse_sessions, None) if screen_installed else (),

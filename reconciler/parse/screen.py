@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from reconciler.model.facts import Session, SessionState, Unknown
-from reconciler.parse.fields import Malformed, Raw, flag, integer, mapping, one_line, optional_text, text
+from reconciler.parse.fields import Malformed, Raw, flag, integer, mapping, one_line, optional_text, text, texts
 
 # A name may hold anything that its creator typed, line breaks too; only a date, a state and the end of a line close it.
 _ROW = re.compile(r"^\t(\d{1,10})\.(.{1,120}?)\t(?:\([^()\n]*\)\t)?\(([^()\n]*)\)\r?$", re.MULTILINE | re.DOTALL)
@@ -26,7 +26,8 @@ _SETTING = "check the folder that SCREENDIR names"
 def parse_sessions(raw: Raw) -> tuple[Session, ...] | Unknown:
     """The sessions of one user, dead ones included, or Unknown with what to do.
 
-    `raw` is the agent's {"text", "exit", "timed_out", "dir", "dir_ok", "dir_message"}. Empty is returned only when
+    `raw` is the agent's {"text", "exit", "timed_out", "dir", "dir_ok", "dir_message", "others"}, the last with the
+    addresses of screens that belong to another state folder, which are left out. Empty is returned only when
     screen says that there are none *and* the agent found that it looked in the right folder (`dir_ok`).
     """
     try:
@@ -34,7 +35,9 @@ def parse_sessions(raw: Raw) -> tuple[Session, ...] | Unknown:
         if flag(raw, "timed_out"):
             return Unknown("`screen -ls` did not answer in time; run it by hand on the host to see what holds it up")
         integer(raw, "exit")
-        return _read_listing(text(raw, "text"), raw)
+        others = texts(raw, "others") if "others" in raw else ()
+        found = _read_listing(text(raw, "text"), raw)
+        return found if isinstance(found, Unknown) else tuple(s for s in found if s.address not in others)
     except Malformed as wrong:
         return Unknown(f"the host's answer about screen sessions cannot be read: {wrong}; exq asks again")
 

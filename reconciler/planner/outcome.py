@@ -8,7 +8,7 @@ from reconciler.model.enums import JobStatus, Reason, SuccessRule
 from reconciler.model.facts import AttemptFacts, HostView, OutputFacts, Session, SessionState, Unknown
 from reconciler.model.ledger import AttemptRecord
 from reconciler.model.spec import Job
-from reconciler.planner.failure import classify_failure, status_of
+from reconciler.planner.failure import classify_failure, is_out_of_memory, status_of
 from reconciler.planner.limits import LAUNCH_GRACE_S, LAUNCH_STUCK_S, OUTPUT_GRACE_S
 
 
@@ -76,7 +76,8 @@ def read_attempt(attempt: AttemptRecord, view: HostView, job: Job | None, succes
     if facts.started is not None:
         return _vanished(attempt, facts, view, job)
     if facts.claimed and not facts.revoked:
-        return Ended(JobStatus.FAILED_OTHER, Reason.LAUNCH_LOST, "its shim ended before the payload was started", now)
+        message = facts.setup_error or "its shim ended before the payload was started"
+        return Ended(JobStatus.FAILED_OTHER, Reason.LAUNCH_LOST, message, now)
     return _unclaimed(attempt, facts, view, job, now)
 
 
@@ -94,7 +95,7 @@ def _unclaimed(attempt: AttemptRecord, facts: AttemptFacts, view: HostView, job:
     if not facts.exists and not facts.scanned:
         return Live(Reason.STRAGGLERS, "its attempt folder is gone, its processes are looked for", now)
     if not facts.exists:
-        return _without_exit(attempt, view, job, now, "its attempt folder was removed, and with it how it ended")
+        return _without_folder(attempt, view, job, now)
     if attempt.session:
         if isinstance(view.sessions, Unknown):
             return Unseen(Reason.SCREEN_UNKNOWN, view.sessions.message)
@@ -108,6 +109,16 @@ def _unclaimed(attempt: AttemptRecord, facts: AttemptFacts, view: HostView, job:
     return Lost(f"no sign of it {LAUNCH_GRACE_S:.0f} s after its launch")
 
 
+def _without_folder(attempt: AttemptRecord, view: HostView, job: Job | None, now: float) -> Finding:
+    """Someone removed it, or the power failed before it was on the disk."""
+    finding = _without_exit(attempt, view, job, now, "its attempt folder was removed, and with it how it ended")
+    rebooted = view.booted_at is not None and attempt.intended_at < view.booted_at
+    if not rebooted or not isinstance(finding, Ended) or finding.status is JobStatus.COMPLETED:
+        return finding
+    message = "the host was rebooted soon after its launch, its attempt folder is lost"
+    return Ended(JobStatus.FAILED_OTHER, Reason.HOST_REBOOTED, message, now)
+
+
 def _vanished(attempt: AttemptRecord, facts: AttemptFacts, view: HostView, job: Job | None) -> Finding:
     """Gone without an exit record: the host or the shim died."""
     assert facts.started is not None
@@ -119,7 +130,12 @@ def _vanished(attempt: AttemptRecord, facts: AttemptFacts, view: HostView, job: 
         return Ended(JobStatus.FAILED_OTHER, Reason.HOST_REBOOTED, "the host was rebooted while it ran", ended_at)
     if attempt.kill_reason in ENDED_ON_PURPOSE:
         return _killed(attempt, facts, ended_at, None)
-    return finding
+    memory = is_out_of_memory(facts.log_tail)
+    return (
+        Ended(JobStatus.FAILED_OOM, memory, f"{finding.message}; its log ends out of memory", ended_at)
+        if memory
+        else finding
+    )
 
 
 def _without_exit(attempt: AttemptRecord, view: HostView, job: Job | None, at: float, message: str) -> Finding:

@@ -138,7 +138,11 @@ def _finish(draft: Draft) -> Plan:
 def just_ended(draft: Draft) -> bool:
     """All that is left are attempts that ended moments ago: their screens close by themselves any time."""
     ends = [attempt.ended_at or attempt.verdict.at for attempt in draft.holding.values() if attempt.verdict]
-    return not draft.occupying and len(ends) == len(draft.holding) > 0 and all(0 <= draft.now - at < SESSION_GRACE_S for at in ends)
+    return (
+        not draft.occupying
+        and len(ends) == len(draft.holding) > 0
+        and all(0 <= draft.now - at < SESSION_GRACE_S for at in ends)
+    )
 
 
 def plan_id(desired: Desired, actions: Iterable[Action]) -> str:

@@ -23,7 +23,7 @@ def _telling(view: HostView | Unknown) -> HostView | Unknown:
     disk = view.disk
     if isinstance(disk, DiskFacts) and disk.free_mib >= _PLENTY_MIB:
         disk = replace(disk, free_mib=_PLENTY_MIB)
-    return replace(view, observed_at=0.0, asked=frozenset(), gpus=gpus, disk=disk)
+    return replace(view, observed_at=0.0, booted_at=None, asked=frozenset(), gpus=gpus, disk=disk)
 
 
 _PLENTY_MIB = 64

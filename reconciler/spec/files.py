@@ -13,6 +13,7 @@ from reconciler.model.spec import Desired, Job, Project, SpecError, SpecFile
 from reconciler.spec.load import Loaded, load_text
 from reconciler.spec.reading import Stamp, Unreadable, read_spec, stamp_of
 from reconciler.spec.revision import Revision, git_folder, operation_in_progress
+from reconciler.trust import folder_distrust
 
 SETTLE_S = 0.3
 """A file that changed less than this ago may still be being written."""
@@ -104,7 +105,10 @@ class SpecFolder:
         try:
             names = _spec_names(self.folder)
         except OSError as error:
-            return self._without_folder(error)
+            return self._without_folder(_unlisted(error))
+        shared = folder_distrust(self.folder)
+        if shared:
+            return self._without_folder(f"nothing new is taken from the specs folder: {shared}")
         git = git_folder(self.folder)
         busy = operation_in_progress(git) if settle else None
         taken = {name: self._take(name, settle, busy, now) for name in names}
@@ -136,11 +140,8 @@ class SpecFolder:
         self._desired = replace(desired, index=_index(desired))
         return self._desired
 
-    def _without_folder(self, error: OSError) -> Desired:
-        """A folder that cannot be listed asks for nothing new, but what it asked for before still stands."""
-        words = f"the specs folder cannot be read: {error.strerror or error}"
-        if isinstance(error, FileNotFoundError):
-            words = "there is no such folder: create it and write a spec into it, such as `experiments.yaml`"
+    def _without_folder(self, words: str) -> Desired:
+        """A folder that cannot be listed or trusted asks for nothing new; what it asked for before still stands."""
         found = SpecError(str(self.folder), 0, 0, words)
         last = self._desired or Desired(version=_digest(""), revision="none", projects={})
         self._desired = last if last.errors == (found,) else replace(last, errors=(found,))
@@ -211,6 +212,12 @@ class SpecFolder:
         if not busy and not recent:
             return {}
         return {name: self._unsettled(self.folder / name, file, now) for name, file in gone.items()}
+
+
+def _unlisted(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such folder: create it and write a spec into it, such as `experiments.yaml`"
+    return f"the specs folder cannot be read: {error.strerror or error}"
 
 
 def _spec_names(folder: Path) -> list[str]:

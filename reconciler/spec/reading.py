@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.spec.yaml_nodes import MAX_BYTES
+from reconciler.trust import distrust
 
 
 class Unreadable(Exception):
@@ -16,12 +17,14 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What tells one version of a file from another without reading it."""
+    """What tells one version of a file from another without reading it. Its rights decide whether it counts."""
 
     mtime_ns: int
     size: int
     inode: int
     device: int
+    rights: tuple[int, int, int]
+    """Mode, owner and group."""
 
 
 def stamp_of(path: Path) -> Stamp | None:
@@ -30,7 +33,8 @@ def stamp_of(path: Path) -> Stamp | None:
         found = os.stat(path)
     except OSError:
         return None
-    return Stamp(found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev)
+    rights = found.st_mode, found.st_uid, found.st_gid
+    return Stamp(found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev, rights)
 
 
 def read_spec(path: Path) -> str:
@@ -39,7 +43,9 @@ def read_spec(path: Path) -> str:
         _check_regular(os.stat(path))
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(handle, "rb") as file:
-            _check_regular(os.fstat(handle))
+            found = os.fstat(handle)
+            _check_regular(found)
+            _check_trusted(path, found, handle)
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         what = "it is a link to a file that does not exist" if os.path.islink(path) else "the file does not exist"
@@ -55,6 +61,12 @@ def _check_regular(found: os.stat_result) -> None:
         raise Unreadable(f"this is {kind}, not a file")
     if found.st_size > MAX_BYTES:
         raise Unreadable(f"the file is larger than {MAX_BYTES >> 20} MiB: use a grid, or split it")
+
+
+def _check_trusted(path: Path, found: os.stat_result, handle: int) -> None:
+    why = distrust(path, found, handle)
+    if why:
+        raise Unreadable(f"the file is not taken: {why}")
 
 
 def _decoded(content: bytes) -> str:

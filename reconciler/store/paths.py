@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.store.atomic import mapped, sync_folder
+from reconciler.store.errors import StoreError
+from reconciler.trust import folder_distrust
 
 PRIVATE = 0o700
 
@@ -86,20 +91,37 @@ class StatePaths:
         return self.locks / f"{component(project)}%{component(job)}.lock"
 
     def ensure(self) -> None:
-        """Make the folders that are missing, with mode 0700; those that exist keep their mode.
+        """Make the folders that are missing. The state folder is given mode 0700: all others are reached through it.
 
-        Raises StoreError or StoreFull."""
+        Raises StoreError (also when someone else could write there, as `check` does) or StoreFull."""
+        self.check()
         with mapped("make the state folder", self.root):
             if not self.root.is_dir():
                 self.root.parent.mkdir(parents=True, exist_ok=True)
                 _make(self.root)
                 sync_folder(self.root.parent)
+            else:
+                _tighten(self.root)
             made = [_make(folder) for folder in self._folders()]
             if any(made):
                 sync_folder(self.root)
 
+    def check(self) -> None:
+        """Raise StoreError when someone else could write into the state folder. None at all is fine."""
+        why = folder_distrust(self.root)
+        if why:
+            raise StoreError(f"the state folder {self.root} is not used: {why}")
+
     def _folders(self) -> tuple[Path, ...]:
         return (self.attempts, self.spool, self.locks, self.bin, self.requests, self.accepted, self.specs_good)
+
+
+def _tighten(folder: Path) -> None:
+    """Nobody else may look into it either: scripts in it hold the values of environment variables."""
+    found = folder.stat()
+    if stat.S_IMODE(found.st_mode) & ~PRIVATE and found.st_uid == os.geteuid():
+        with suppress(PermissionError):  # a filesystem without modes
+            folder.chmod(PRIVATE)
 
 
 def _make(folder: Path) -> bool:

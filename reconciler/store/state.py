@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 from reconciler.model.ledger import JobRecord, Request
 from reconciler.store import rebuild, requests
+from reconciler.store.atomic import mapped
 from reconciler.store.paths import StatePaths
 
 
@@ -24,6 +27,11 @@ class StateFolder:
     def set_aside_damaged(self) -> tuple[str, ...]:
         """Rename damaged request files; a sentence for each."""
         return requests.set_aside_damaged(self._paths)
+
+    def markers(self) -> frozenset[str]:
+        """The names of the markers in the spool: of attempts without a verdict beside their files. Raises StoreError."""
+        with mapped("read", self._paths.spool):
+            return frozenset(os.listdir(self._paths.spool)) if self._paths.spool.is_dir() else frozenset()
 
     def rebuild_job(self, key: str) -> JobRecord | None:
         """What the attempt folders of a job tell; None when there are none."""

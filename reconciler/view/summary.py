@@ -9,6 +9,7 @@ from typing import Any
 from reconciler.model.enums import JobStatus
 from reconciler.model.ledger import AttemptRecord, ProjectRun
 from reconciler.model.plan import JobState, PhaseState
+from reconciler.model.secrets import redacted
 from reconciler.model.snapshot import Snapshot
 from reconciler.model.spec import Job, Phase, Project, RetryPolicy
 from reconciler.view import look
@@ -206,7 +207,7 @@ def _job_manifest(job: Job) -> dict[str, Any]:
         "phase": job.phase,
         "cmd": job.cmd,
         "cwd": job.cwd,
-        "env": dict(job.env),
+        "env": redacted(job.env),
         "conda": job.conda,
         "conda_hook": job.conda_hook,
         "gpus": job.gpus,

@@ -20,11 +20,25 @@ from typing import Any
 FAKEBIN = Path(__file__).parents[1] / "fakebin"
 
 
+UNTIL_GO = "echo $EXQ_JOB >>ran; until [ -e go ]; do sleep 0.1; done"
+"""A command that notes that it runs, and ends when the test puts a file `go` into the working folder."""
+
+
 def project(jobs: Mapping[str, str | Mapping[str, object]], name: str = "p", **settings: object) -> str:
-    """A spec of jobs by id: each its command, or its fields. All is written as JSON, which is YAML."""
+    """A spec of jobs by id: each its command, or its fields. It is all JSON, which is YAML; None is left out."""
     entries = [{"id": job, **({"cmd": entry} if isinstance(entry, str) else entry)} for job, entry in jobs.items()]
-    fields = {"project": name, "cwd": "WORK", "launcher": "screen", **settings, "jobs": entries}
-    return "\n".join(f"{key}: {json.dumps(value)}" for key, value in fields.items()) + "\n"
+    fields = {"project": name, "cwd": "WORK", "launcher": "screen", "gpus": "none", "max_parallel": 2, **settings}
+    lines = [f"{key}: {json.dumps(value)}" for key, value in fields.items() if value is not None]
+    return "\n".join([*lines, f"jobs: {json.dumps(entries)}"]) + "\n"
+
+
+def is_gone(pid: int) -> bool:
+    """There is no such process any more, or only its zombie."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state in "ZX"
 
 
 class Lab:
@@ -193,6 +207,11 @@ class Lab:
     def attempt(self, key: str, number: int = 1) -> Path:
         """The folder of an attempt."""
         return self.state / "attempts" / key / str(number)
+
+    def done_to(self, key: str) -> list[tuple[str, str]]:
+        """What the audit trail says was done to a job, in order: (action, reason)."""
+        records = self.json("history", key, "-n", "0")["records"]
+        return [(r["action"], r["reason"]) for r in records if r.get("phase") == "outcome" and r["ok"]]
 
     def verdict(self, key: str, number: int = 1) -> dict[str, Any]:
         """How an attempt ended, as the loop wrote it down."""

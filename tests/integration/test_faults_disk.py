@@ -50,10 +50,15 @@ class SmallDisk:
 
     def fill_inodes(self) -> None:
         """Take all inodes; there is room for data."""
-        (self.root / "many").mkdir()
+        (self.root / "many").mkdir(exist_ok=True)
         with suppress(OSError):
             for number in range(1 << 20):
                 (self.root / "many" / str(number)).touch()
+
+    def free_inodes(self, count: int) -> None:
+        """Give a few of them back."""
+        for path in sorted(self.root.glob("many/*"))[:count]:
+            path.unlink()
 
     def free(self) -> None:
         """Give the room back."""
@@ -154,6 +159,57 @@ def test_a_loop_on_a_full_disk_says_so_and_starts_nothing(lab: Lab, disk: SmallD
     disk.free()
     lab.settle(code=3)
     assert Counter(lab.ran()) == RAN_ONCE
+
+
+@pytest.mark.parametrize("left", [6, 9, 12])
+def test_a_launch_that_runs_out_of_room_halfway_is_repeated(lab: Lab, disk: SmallDisk, left: int) -> None:
+    """Folders, script, intent, log, claim, lock, records: whichever is the first that finds no room."""
+    lab.exq("run", "--once", code=None)
+    lab.spec("""
+        project: p
+        cwd: WORK
+        gpus: none
+        launcher: process
+        jobs: [{id: a, cmd: "echo a >> ran"}]
+    """)
+    disk.fill_inodes()
+    disk.free_inodes(left)
+    with lab.daemon() as daemon:
+        wait_for_a_look(lab, daemon, "tried")
+        (lab.specs / "looks.yaml").unlink()
+        disk.free()
+        lab.wait("it ran", lambda: lab.status()["p/a"]["status"] in ("completed", "stuck"))
+    job = lab.status()["p/a"]
+    assert (job["status"], job["exit_code"]) == ("completed", 0), job
+    assert lab.ran() == ["a"]
+
+
+def test_an_exit_code_waits_for_room_as_long_as_it_takes(lab: Lab, disk: SmallDisk) -> None:
+    """A disk that fills up in the evening has no room until the morning; here a second of sleep is a short one."""
+    programs = lab.root / "programs"
+    programs.mkdir()
+    sleep = programs / "sleep"
+    sleep.write_text(f'#!/bin/sh\necho "$1" >>{lab.work}/sleeps\nexec /bin/sleep 0.0"$1"\n')
+    sleep.chmod(0o700)
+    lab.env["PATH"] = f"{programs}:{lab.env['PATH']}"
+    wait = "until [ -e go ]; do /bin/sleep 0.1; done"
+    lab.spec(f"""
+        project: p
+        cwd: WORK
+        gpus: none
+        launcher: process
+        jobs: [{{id: a, cmd: "echo a >> ran; {wait}; exit 5"}}]
+    """)
+    lab.exq("run", "--once")
+    started(lab)
+    disk.fill()
+    let_go(lab)
+    lab.wait("its shim has waited for long", lambda: len(lab.ran("sleeps")) > 80)
+    disk.free()
+    lab.settle(code=3)
+    job = lab.status()["p/a"]
+    assert (job["reason"], job["exit_code"]) == ("CodeError", 5)
+    assert lab.ran() == ["a"]
 
 
 def test_a_loop_is_killed_on_a_full_disk(lab: Lab, disk: SmallDisk) -> None:

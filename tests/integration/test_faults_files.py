@@ -35,7 +35,7 @@ def test_a_damaged_start_record_is_unknown_until_it_is_mended(lab: Lab, launcher
         lab.wait("it runs", lambda: lab.status()["p/a"]["status"] == "running")
         file = attempt(lab) / "started.json"
         good = file.read_text()
-        for bad in ("garbage\n", "[]\n", '{"boot_id": 7}\n', "\0" * 100 + "\n"):
+        for bad in ("garbage\n", "[]\n", "\0" * 100 + "\n"):
             file.write_text(bad)
             check_said(lab, "p/a", "AttemptUnknown", "started.json is damaged")
             lab.exq("retry", "p/a", code=None)  # a look, and whatever a user may try
@@ -49,6 +49,18 @@ def test_a_damaged_start_record_is_unknown_until_it_is_mended(lab: Lab, launcher
     assert lab.ran() == ["a"]
     lab.settle()
     check_nothing_left(lab)
+
+
+def test_a_start_record_that_names_no_process_is_the_trouble_of_its_attempt_alone(lab: Lab) -> None:
+    project(lab, f"{{id: a, cmd: 'echo a >> ran; {WAIT}'}}", launcher="process")
+    with lab.daemon():
+        pid = started(lab)["pid"]
+        (attempt(lab) / "started.json").write_text('{"boot_id": 7}\n')
+        project(lab, "{id: b, cmd: 'echo b >> ran'}", "q", launcher="process")
+        check_said(lab, "p/a", "AttemptUnknown", "started.json is damaged")
+        lab.wait("the other job is completed", lambda: lab.status()["q/b"]["status"] == "completed")
+        assert is_alive(pid)
+    assert lab.ran() == ["a", "b"]
 
 
 @pytest.mark.parametrize("cut", [0, 1, 40, -1])
@@ -175,6 +187,21 @@ def test_a_part_of_the_state_folder_that_is_removed_costs_no_job(lab: Lab, part:
     assert sorted(lab.ran()) == list("abcdef")
     assert {job["exit_code"] for job in lab.status().values()} == {0}
     check_nothing_left(lab)
+
+
+def test_a_lock_that_cannot_be_opened_is_a_lost_launch(lab: Lab) -> None:
+    """Nothing of the job ran, and nothing is wrong with it: it is tried again."""
+    project(lab, "{id: a, cmd: 'echo a >> ran'}", launcher="process")
+    lock = lab.state / "locks" / "p%a.lock"
+    lock.mkdir(parents=True)
+    with lab.daemon():
+        lab.wait("it is said", lambda: "lock file" in lab.status()["p/a"]["message"])
+        job = lab.status()["p/a"]
+        assert (job["status"], job["reason"]) == ("pending", "LaunchLost")
+        lock.rmdir()
+        lab.wait("it ran", lambda: lab.status()["p/a"]["status"] == "completed")
+    assert lab.status()["p/a"]["attempts"] == 1
+    assert lab.ran() == ["a"]
 
 
 # --- spec files

@@ -180,7 +180,11 @@ def test_attempts_that_are_not_known(answer: Any, message: str) -> None:
 
 GOOD_ATTEMPTS = [
     ("no folder", {"exists": False}, AttemptFacts(exists=False, scanned=False)),
-    ("revoked before it was made", {"exists": False, "revoked": True}, AttemptFacts(exists=False, revoked=True, scanned=False)),
+    (
+        "revoked before it was made",
+        {"exists": False, "revoked": True},
+        AttemptFacts(exists=False, revoked=True, scanned=False),
+    ),
     (
         "a lock was held",
         {**ATTEMPT, "exited": {"code": 75, "at": 2, "lock_held": "gpu:GPU-0"}},

@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from reconciler.model.enums import RequestKind
-from reconciler.model.facts import OutputFacts
+from reconciler.model.facts import AttemptFacts, Exited, Observed, OutputFacts
 from reconciler.view.diff import render_diff
 from reconciler.view.status import render_status, status_json
 from reconciler.view.style import Style
+from reconciler.view.why import why_json
 from tests.unit.view import factories as f
 from tests.unit.view.scenarios import distillation
 
@@ -181,6 +182,20 @@ def test_json_says_what_is_unknown() -> None:
     assert far["reachable"] is False
     assert far["unknown"] == ["no route"]
     assert set(far) == set(local)
+
+
+@pytest.mark.parametrize(("lock", "code"), [(None, 137), ("job", None)])
+def test_an_end_that_was_seen_but_is_not_recorded_yet_is_told(lock: str | None, code: int | None) -> None:
+    wanted = f.desired(f.project("sweep", {"main": ["a"]}))
+    made = f.plan(wanted, [f.state("sweep/a", "stuck", "KilledBySignal", "killed")])
+    ended = AttemptFacts(exists=True, claimed=True, exited=Exited(137, f.at("11:59"), lock_held=lock))
+    ledger = f.ledger(f.record(f.attempt("sweep/a", started_at=f.at("11:58"))))
+    snapshot = f.snapshot(wanted, made, ledger)
+    snapshot = replace(snapshot, observed=Observed({"local": f.host(attempts={"sweep/a/1": ended})}))
+    (job,) = status_json(snapshot)["jobs"]
+    assert job["exit_code"] == code
+    assert bool(job["ended"]) == (code is not None)
+    assert why_json(snapshot, "sweep/a")["attempts"][0]["exit_code"] == code
 
 
 @pytest.mark.parametrize(

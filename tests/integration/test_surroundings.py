@@ -1,0 +1,151 @@
+"""What jobs and loops live in: the state folder, environments, and names and values of any kind."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from tests.integration.lab import FAKEBIN, UNTIL_GO, Lab, project
+
+pytestmark = pytest.mark.needs("screen")
+
+
+# --- the state folder
+
+
+def damage(lab: Lab, how: str) -> None:
+    """What a bad disk or a wrong command does to the ledger."""
+    ledger = lab.state / "ledger.sqlite3"
+    if how == "deleted":
+        for path in lab.state.glob("ledger.sqlite3*"):
+            path.unlink()
+        return
+    with closing(sqlite3.connect(ledger)) as connection:  # everything into the one file
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    if how == "garbage":
+        ledger.write_bytes(os.urandom(ledger.stat().st_size))
+    else:
+        os.truncate(ledger, ledger.stat().st_size // 2)
+
+
+@pytest.mark.parametrize("alive", [False, True], ids=["loop down", "loop up"])
+@pytest.mark.parametrize("how", ["deleted", "garbage", "truncated"])
+def test_a_lost_ledger_is_rebuilt_while_jobs_run(lab: Lab, how: str, alive: bool) -> None:
+    jobs = {"done": "echo done >>ran", "bad": "echo bad >>ran; exit 3", "a": UNTIL_GO, "b": "echo b >>ran"}
+    lab.spec(project(jobs, max_parallel=1))
+    child = lab.start()
+    lab.wait("a runs", lambda: lab.ran() == ["done", "bad", "a"])
+    lab.wait("its pid is known", lambda: lab.status()["p/a"]["pid"])
+    pid = lab.status()["p/a"]["pid"]
+    if not alive:
+        lab.kill(child)
+    damage(lab, how)
+    if not alive:
+        child = lab.start()
+        lab.wait("a is known again", lambda: lab.status().get("p/a", {}).get("pid") == pid)
+        assert lab.status()["p/bad"]["status"] == "stuck"
+    (lab.work / "go").touch()
+    lab.wait("b ran", lambda: "b" in lab.ran(), timeout_s=40)
+    lab.kill(child)
+    lab.settle(code=3)
+    assert lab.ran() == ["done", "bad", "a", "b"]
+    status = lab.status()
+    assert {key: (job["status"], job["exit_code"], job["attempts"]) for key, job in status.items()} == {
+        "p/done": ("completed", 0, 1),
+        "p/bad": ("stuck", 3, 1),
+        "p/a": ("completed", 0, 1),
+        "p/b": ("completed", 0, 1),
+    }
+    kept = [path for path in lab.state.iterdir() if "damaged" in path.name]
+    assert alive or bool(kept) == (how != "deleted"), kept
+
+
+def test_a_second_loop_is_refused_by_name(lab: Lab) -> None:
+    lab.spec(project({"a": UNTIL_GO}))
+    with lab.daemon() as first:
+        lab.wait("a runs", lambda: lab.ran() == ["a"])
+        refused = lab.exq("run", code=75)
+        assert f"pid {first.pid}" in refused.stderr
+        assert first.poll() is None
+        lab.kill(first)
+        (lab.work / "go").touch()
+        lab.settle()
+    assert lab.ran() == ["a"]
+
+
+# --- environments and parameters
+
+
+def test_an_environment_that_cannot_be_set_up(lab: Lab) -> None:
+    lab.env["FAKE_CONDA_ENVS"] = str(lab.work / "envs")
+    (lab.work / "envs" / "good" / "bin").mkdir(parents=True)
+    lab.spec(
+        project(
+            {
+                "good": {"conda": "good", "cmd": "echo $CONDA_DEFAULT_ENV >>ran"},
+                "none": {"conda": "nowhere", "cmd": "echo none >>ran"},
+                "cwd": {"cwd": "WORK/missing", "cmd": "echo cwd >>ran"},
+            },
+            conda_hook=str(FAKEBIN / "conda"),
+            failure_retry={"delay": 0, "max_attempts": 5},
+        )
+    )
+    lab.settle(code=3)
+    assert lab.ran() == ["good"]
+    status = lab.status()
+    assert status["p/good"]["status"] == "completed"
+    for key, words in {"p/none": ("nowhere", "EnvironmentNameNotFound"), "p/cwd": (f"{lab.work}/missing",)}.items():
+        assert (status[key]["status"], status[key]["reason"]) == ("stuck", "EnvironmentBroken")
+        assert all(word in status[key]["message"] for word in words), status[key]["message"]
+        assert not lab.attempt(key, 2).exists(), "the same would only happen again"
+
+
+def test_folders_with_hostile_names(lab: Lab) -> None:
+    lab.env["EXQ_STATE"] = str(lab.root / 'st ate\'s "x" %s')
+    odd = lab.work / 'o\'dd "x" * %d'
+    odd.mkdir()
+    jobs = {"a": {"cmd": 'echo x >"out [1].json"', "cwd": str(odd), "output_check": "out*.json"}}
+    lab.spec(project(jobs, env={"QUOTED": 'it\'s "x"'}))
+    lab.settle()
+    assert lab.status()["p/a"]["status"] == "completed"
+    assert lab.sessions() == []
+    lab.settle()
+
+
+HOSTILE = [
+    "plain",
+    "two words",
+    "'single' \"double\"",
+    "$(touch pwned) `touch pwned` ${HOME} $HOME",
+    "; touch pwned; #",
+    "a && touch pwned || touch pwned",
+    "*?[a-z]{a,b}",
+    "back\\slash\\n",
+    "line\nbreak",
+    "-rf",
+    "~",
+    "%s%d%%",
+    "ünïcode ✓",
+    "!history",
+]
+
+
+def test_hostile_parameters_arrive_as_they_are(lab: Lab) -> None:
+    (lab.work / "say").write_text('#!/bin/sh\nprintf \'%s\' "$2" >"value_$1"\n')
+    (lab.work / "say").chmod(0o755)
+    lab.spec(
+        f"project: p\ncwd: WORK\ngpus: none\nmax_parallel: 4\nlauncher: screen\n"
+        f"grid: {{value: {json.dumps(HOSTILE)}}}\n"
+        "template: {cmd: './say $EXQ_JOB ${value}'}\n"
+    )
+    lab.settle(timeout_s=100)
+    status = lab.status()
+    assert len(status) == len(HOSTILE)
+    assert {job["status"] for job in status.values()} == {"completed"}
+    arrived = [path.read_text() for path in lab.work.glob("value_*")]
+    assert sorted(arrived) == sorted(HOSTILE)
+    assert not (lab.work / "pwned").exists()
