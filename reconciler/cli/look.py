@@ -9,6 +9,7 @@ from reconciler.cli.context import say
 if TYPE_CHECKING:
     from reconciler.cli.context import Context
     from reconciler.model.snapshot import Snapshot
+    from reconciler.store.paths import StatePaths
 
 
 def look_now(context: Context, *, results: bool = False) -> Snapshot:
@@ -20,6 +21,16 @@ def look_now(context: Context, *, results: bool = False) -> Snapshot:
     context.require_specs()
     with loop.open_world(context.specs, context.state, writable=False, env=context.env) as world:
         return loop.look(world, results=results)
+
+
+def say_if_shared(paths: StatePaths) -> None:
+    """Warn on stderr that others could have written what is about to be read; for verbs that run nothing of it."""
+    from reconciler.store.errors import StoreError
+
+    try:
+        paths.check()
+    except StoreError as shared:
+        say(f"warning: others could have changed what follows: {shared}")
 
 
 def has_errors(snapshot: Snapshot) -> bool:

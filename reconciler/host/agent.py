@@ -33,7 +33,6 @@ LOG_TAIL_BYTES = 64 * 1024
 COMMAND_CACHE_S = 10.0
 COMMANDS_AT_ONCE = 8
 DISK_CHECK_S = 5.0
-TOOL_REST_S = 10.0
 YOUNG_PROCESS_S = 60.0
 PATHS_LIMIT = 100
 SOCKET_PATH_MAX_BYTES = 107
@@ -343,18 +342,23 @@ def holds_open(pid: int, path: str) -> bool:
 class Child:
     """A program whose output is awaited for so long and no longer.
 
-    A program in uninterruptible sleep cannot even be killed: it is left behind unreaped, never waited for."""
+    A program in uninterruptible sleep cannot even be killed: it is left behind unreaped, never waited for. A `scout`
+    is not waited for at all: it only finds out whether the program ends by itself again."""
 
-    def __init__(self, argv: List[str], cwd: Optional[str] = None, env: Optional[Dict[str, str]] = None) -> None:
+    def __init__(
+        self, argv: List[str], cwd: Optional[str] = None, env: Optional[Dict[str, str]] = None, *, scout: bool = False
+    ) -> None:
         self.output = b""
-        self.timed_out = False
+        self.started_at = time.monotonic()
+        self.scout = scout
+        self.timed_out = scout
         self.missing = False
         self._popen: Optional[subprocess.Popen[bytes]] = None
         try:
             self._popen = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+                stdout=subprocess.DEVNULL if scout else subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 cwd=cwd,
                 env=env,
@@ -730,7 +734,6 @@ class Agent:
         self._processes = ProcessTable(self.state)
         self._commands = CommandChecks(self._deadline_s)
         self._outstanding: Dict[str, Child] = {}
-        self._next_try_at: Dict[str, float] = {}
         self._started: List[Tuple[str, subprocess.Popen[bytes]]] = []
         self._launch_errors: Dict[str, str] = {}
         self._disk_checked: Tuple[float, Json] = (0.0, {})
@@ -840,14 +843,16 @@ class Agent:
         return tools
 
     def _start_tool(self, name: str, argv: List[str]) -> Child:
-        """At most one of each is outstanding: while one hangs, that is the answer.
+        """At most one of each is outstanding, and a tool that hangs is waited for once.
 
-        After one that gave no answer in time, the next try waits a while: each costs everyone else the deadline."""
+        After that it counts as hanging until a scout, which nobody waits for, has come back by itself."""
         last = self._outstanding.get(name)
-        if last is not None and (last.running or (last.timed_out and time.monotonic() < self._next_try_at[name])):
-            return last
-        self._outstanding[name] = Child(argv)
-        self._next_try_at[name] = time.monotonic() + self._deadline_s + TOOL_REST_S
+        if last is None or not last.timed_out or (last.scout and not last.running and last.exit_code >= 0):
+            self._outstanding[name] = Child(argv)
+        elif not last.running:
+            self._outstanding[name] = Child(argv, scout=True)
+        elif time.monotonic() - last.started_at > self._deadline_s:
+            last.abandon()
         return self._outstanding[name]
 
     def _finish_tools(self, tools: Dict[str, Child], folder_problem: str, reply: Json) -> None:

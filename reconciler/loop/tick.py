@@ -32,7 +32,7 @@ from reconciler.store.failpoint import failpoint
 def tick(world: World, *, full: bool = True) -> tuple[Snapshot, tuple[Done, ...]]:
     """Look, then do what the plan says. A full disk stops the doing, not the loop; it is tried again."""
     try:
-        if world.last is None:
+        if world.unwritten:
             repeat_verdicts(world)
         take_requests(world)
         snapshot = look(world, full=full)
@@ -151,6 +151,7 @@ def _enact(world: World, snapshot: Snapshot, action: Action, journal: Journal) -
     if isinstance(action, Settle):
         failpoint("before_verdict")
         outcome = enact.record_verdict(agent, action) if action.attempt else enact.Outcome(ok=True)
+        world.unwritten = world.unwritten or not outcome.ok
         failpoint("after_verdict")
     elif isinstance(action, Kill):
         failpoint("before_kill")

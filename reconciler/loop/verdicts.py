@@ -8,12 +8,11 @@ from reconciler.loop.world import World
 
 def repeat_verdicts(world: World) -> None:
     """Write them again, which also takes their markers off the spool. Raises StoreError."""
+    world.unwritten = False
     left = world.state.markers()
-    if not left:
-        return
-    for record in list(world.ledger.ledger().jobs.values()):
+    for record in list(world.ledger.ledger().jobs.values()) if left else ():
         for attempt in record.attempts:
             if attempt.verdict is not None and world.paths.marker(attempt.path).name in left:
                 agent = world.agent_for(attempt.host)
-                if agent is not None:
-                    enact.repeat_verdict(agent, attempt)
+                if agent is None or not enact.repeat_verdict(agent, attempt).ok:
+                    world.unwritten = True

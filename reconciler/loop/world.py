@@ -50,6 +50,8 @@ class World:
     waiting: tuple[tuple[str, int], dict[str, Waiting]] | None = None
     turn: int = 0
     alerted: set[str] = field(default_factory=set)
+    unwritten: bool = True
+    """Some verdict may be missing beside its attempt's files; after a start nobody knows."""
     held: ExitStack = field(default_factory=ExitStack)
     """What is open: let go of when the world is left."""
 

@@ -27,6 +27,9 @@ FINISH_POLL_S = 0.05
 REVOKE_RETRY_S = 1.0
 """How soon to look again at an attempt that is being revoked."""
 
+GPU_UNKNOWN_POLL_S = 5.0
+"""How soon to look again while nvidia-smi gives no answer and jobs wait for it."""
+
 OUTPUT_GRACE_S = 2.0
 """How long an exit code 0 may wait for its output to become visible (network filesystems lag)."""
 

@@ -10,7 +10,7 @@ from reconciler.model.facts import DiskFacts, Gpu, HostView, Unknown
 from reconciler.model.ledger import AttemptRecord
 from reconciler.model.spec import Job, Project
 from reconciler.planner.draft import Draft, host_of
-from reconciler.planner.limits import DISK_FREE_MIN_MIB, DISK_POLL_S, RELEASE_POLL_MAX_S
+from reconciler.planner.limits import DISK_FREE_MIN_MIB, DISK_POLL_S, GPU_UNKNOWN_POLL_S, RELEASE_POLL_MAX_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,7 @@ def _belongs(attempt: AttemptRecord, project: Project) -> bool:
 def _gpu_room(draft: Draft, project: Project, view: HostView, busy: int, leased: set[str]) -> Room:
     if isinstance(view.gpus, Unknown):
         draft.note_unknown(f"{view.host}: {view.gpus.message}; nothing is launched on its GPUs")
+        draft.wake(draft.now + GPU_UNKNOWN_POLL_S)
         return Room(view.host, 0, closed=Refusal(Reason.GPU_UNKNOWN, view.gpus.message))
     pool = pool_of(project, view.gpus)
     if not pool:

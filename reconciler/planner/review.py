@@ -104,8 +104,10 @@ def _settle(
     again = None
     if ended.status is not JobStatus.COMPLETED and job is not None and project is not None:
         again = _retry_at(draft, attempt, verdict, job, project)
+    elif ended.reason in INFRA_REASONS:
+        again = ended.at  # no spec asks for it now; when one does again, it is due
     kind = ActionKind.COMPLETE if ended.status is JobStatus.COMPLETED else ActionKind.FAIL
-    if again is not None:
+    if again is not None and job is not None:
         kind = ActionKind.REQUEUE
     facts = view.attempts.get(attempt.path)
     started = facts.started if isinstance(facts, AttemptFacts) else None

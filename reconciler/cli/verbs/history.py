@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from reconciler.cli.context import Context, say
 from reconciler.cli.exits import OK, CliError
 from reconciler.cli.logfile import keys_with_attempts
+from reconciler.cli.look import say_if_shared
 from reconciler.cli.output import print_json, print_text, style_for
 from reconciler.cli.resolve import Names, resolve_job
 from reconciler.store.paths import StatePaths
@@ -44,6 +45,7 @@ def run(args: Namespace, context: Context) -> int:
     from reconciler.view.history import history_json, render_history
 
     paths = StatePaths(context.state)
+    say_if_shared(paths)
     key = _key(args.job, paths, context) if args.job else None
     records = read(paths, job=key, last=args.lines or None)
     listed: Sequence[dict[str, object]] = list(records)

@@ -9,6 +9,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from reconciler.cli.context import Context, say
 from reconciler.cli.exits import OK, USAGE, CliError
 from reconciler.cli.logfile import AttemptLog, attempts_of, follow, keys_with_attempts, last_lines
+from reconciler.cli.look import say_if_shared
 from reconciler.cli.output import print_json
 from reconciler.cli.resolve import Names, listed, resolve_job
 from reconciler.store.paths import StatePaths
@@ -36,6 +37,7 @@ def run(args: Namespace, context: Context) -> int:
     """Print the log on stdout, and which attempt it is on stderr."""
     if args.follow and context.json:
         raise CliError("-f and --json do not go together: a log that grows is no document", code=USAGE)
+    say_if_shared(StatePaths(context.state))
     log = _find(args.job, args.attempt, context)
     if context.json:
         _print_json(log, args.lines)

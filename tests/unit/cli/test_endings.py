@@ -66,6 +66,34 @@ def test_a_crash_log_that_cannot_be_written(
     assert "EXQ_DEBUG=1" in capsys.readouterr().err
 
 
+def test_a_crash_log_has_no_secrets_and_no_variables(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_0123456789")
+
+    def fail(*_: object) -> int:
+        local = "a local value"
+        raise ValueError(f"refused {os.environ['HF_TOKEN']}, {len(local)}")
+
+    monkeypatch.setattr(entry, "_run_verb", fail)
+    assert main(["diff", "--state", str(tmp_path / "state")]) == exits.INTERNAL
+    (log,) = (tmp_path / "state").glob("crash-*.log")
+    for text in (log.read_text(), capsys.readouterr().err):
+        assert "refused ***, 13" in text
+        assert "hf_0123456789" not in text
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_crash_log_is_not_written_where_others_could_have_put_a_link(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o777)
+    _raise(monkeypatch, ValueError("x"))
+    assert main(["diff", "--state", str(tmp_path)]) == exits.INTERNAL
+    assert "details are not written" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == []
+
+
 def test_no_permission_is_not_a_fault_of_exq(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,10 +33,32 @@ def test_the_folders_are_private(tmp_path: Path) -> None:
     assert {folder.name for folder in folders[1:]} >= {"attempts", "spool", "locks", "bin", "requests", "accepted"}
 
 
-def test_a_folder_that_was_there_keeps_its_mode(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
+@pytest.mark.parametrize("mode", [0o755, 0o750, 0o711, 0o700])
+def test_a_folder_that_was_there_is_closed_to_others(tmp_path: Path, mode: int) -> None:
+    tmp_path.chmod(mode)
     StatePaths(tmp_path).ensure()
-    assert tmp_path.stat().st_mode & 0o777 == 0o755
+    assert tmp_path.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o757, 0o702, 0o1777])
+def test_a_folder_that_others_can_write_to_is_refused_and_left_alone(tmp_path: Path, mode: int) -> None:
+    tmp_path.chmod(mode)
+    with pytest.raises(StoreError, match=r"everyone on this machine could write .* `chmod (o|go)-w "):
+        StatePaths(tmp_path).ensure()
+    assert tmp_path.stat().st_mode & 0o7777 == mode
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.root
+def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
+    os.chown(tmp_path, 65534, -1)
+    with pytest.raises(StoreError, match="its owner nobody could write to it"):
+        StatePaths(tmp_path).check()
+
+
+def test_looking_for_a_folder_that_is_not_there_makes_none(tmp_path: Path) -> None:
+    StatePaths(tmp_path / "none").check()
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_file_in_place_of_a_folder_is_said(tmp_path: Path) -> None:
