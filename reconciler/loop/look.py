@@ -16,7 +16,7 @@ from reconciler.planner.plan import plan as make_plan
 from reconciler.planner.requests import with_requests
 from reconciler.planner.same import same_facts
 
-UNREACHABLE = "exq drives only the machine it runs on; run exq on {host} itself, or take `ssh: {host}` out"
+UNREACHABLE = "exq drives only the machine it runs on; on {host} itself, say so: EXQ_HOST={host} exq run"
 
 
 def look(world: World, *, full: bool = True, results: bool = False) -> Snapshot:

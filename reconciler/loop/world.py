@@ -104,7 +104,7 @@ def open_world(specs: Path, state: Path, *, writable: bool, env: Mapping[str, st
             agents={LOCAL_HOST: Agent(str(state), settings)},
             clock=clock,
             daemon=f"{os.getpid()}-{secrets.token_hex(4)}",
-            local_names=THIS_MACHINE | {socket.gethostname()},
+            local_names=THIS_MACHINE | {socket.gethostname(), *env.get("EXQ_HOST", "").split()},
             held=opened.pop_all(),
         )
 

@@ -53,7 +53,7 @@ def tagged_value(tag: str, raw: str) -> Scalar:
     if short == "!!float" and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not wanted:
-        raise ValueError(f"`{raw}` is not of the kind that its tag `{short}` asks for")
+        raise ValueError(f"this is not of the kind that its tag `{short}` asks for")
     return value
 
 

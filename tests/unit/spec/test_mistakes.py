@@ -43,7 +43,7 @@ MISTAKES: list[tuple[str, list[str]]] = [
     ("x-a: " + "[" * 50 + "]" * 50 + "\n", [":1:45: this is nested more than 40 levels deep"]),
     ("jobs: !foo []\n", [":1:7: the tag `!foo` is not known here: write the value without it"]),
     ("project: !!int abc\njobs: [{id: x, cmd: y}]\n", [
-        ":1:10: `abc` is not of the kind that its tag `!!int` asks for"
+        ":1:10: this is not of the kind that its tag `!!int` asks for"
     ]),
     ("? [a]\n: b\njobs: [{id: x, cmd: y}]\n", [":1:3: a key must be a single word, not a list or a mapping"]),
     ("jobs:\n  - {<<: 3, id: x, cmd: y}\n", [":2:6: `<<` takes a mapping, such as `*name` of an anchored one"]),
