@@ -71,8 +71,18 @@ def who(env: Mapping[str, str]) -> str:
     """`user@host`, as the audit trail names a person."""
     import socket
 
-    user = env.get("USER") or env.get("LOGNAME") or f"uid-{os.getuid()}"
+    user = env.get("USER") or env.get("LOGNAME") or _login_name()
     return f"{user}@{socket.gethostname()}"
+
+
+def _login_name() -> str:
+    """The name that the system knows this user by; a user without one is a number."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid-{os.getuid()}"
 
 
 def say(message: str) -> None:

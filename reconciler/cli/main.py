@@ -33,7 +33,7 @@ def _main(argv: Sequence[str] | None) -> int:
         print("exq: interrupted", file=sys.stderr)
         return exits.INTERRUPTED
     except exits.CliError as problem:
-        return _report(problem)
+        return _report(problem, words)
     except Exception as error:
         return _unexpected(error, words)
 
@@ -92,7 +92,11 @@ def _version(as_json: bool) -> int:
     return exits.OK
 
 
-def _report(problem: exits.CliError) -> int:
+def _report(problem: exits.CliError, words: list[str]) -> int:
+    if "--json" in words:
+        from reconciler.cli.output import print_json
+
+        print_json({"schema": "exq.error/v1", "error": str(problem), "hint": problem.hint or None})
     print(f"exq: {problem}", file=sys.stderr)
     if problem.hint:
         print(f"  {problem.hint}", file=sys.stderr)
@@ -109,7 +113,7 @@ def _unexpected(error: Exception, words: list[str]) -> int:
     from reconciler.cli.crash import report_crash
 
     known = exits.known_problem(error)
-    return _report(known) if known else report_crash(error, words, os.environ)
+    return _report(known, words) if known else report_crash(error, words, os.environ)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from reconciler.model.snapshot import Snapshot
 if TYPE_CHECKING:
     from reconciler.cli.context import Context
     from reconciler.loop import Done
+    from reconciler.model.spec import Desired
     from reconciler.view.style import Style
 
 PROGRESS_EVERY_S = 2.0
@@ -29,25 +30,28 @@ class TextProgress:
         self._quiet = quiet
         self._alerts: set[str] = set()
         self._failures: set[str] = set()
-        self._errors: tuple[str, ...] = ()
+        self._specs: Desired | None = None
         self._progress_at = float("-inf")
 
     def plan(self, snapshot: Snapshot) -> None:
         """The plan as `exq diff` prints it, mistakes in the specs with it."""
+        from reconciler.view import look
         from reconciler.view.diff import render_diff
 
-        self._errors = tuple(str(error) for error in snapshot.desired.errors)
+        self._specs = snapshot.desired
         if self._quiet:
-            for error in self._errors:
-                say(error)
+            for error in snapshot.desired.errors:
+                say(str(error))
         else:
-            print(render_diff(snapshot, self._style, hints=False), flush=True)
+            self._alerts = set(look.alerts_of(snapshot))
+            print(render_diff(snapshot, self._style), flush=True)
 
     def tick(self, snapshot: Snapshot, done: Sequence[Done]) -> None:
         """What was done, and what is newly wrong."""
         from reconciler.view.tick import render_tick
 
-        self._say_news(snapshot, done)
+        self._say_specs(snapshot)
+        self._say_wrong(snapshot, done)
         if self._quiet or not done:
             return
         print(render_tick(snapshot, [item.action for item in done if item.ok], self._style), end="", flush=True)
@@ -62,19 +66,35 @@ class TextProgress:
         for line in render_progress_line(snapshot).splitlines():
             print(f"    {self._style.dim(line)}", flush=True)
 
-    def _say_news(self, snapshot: Snapshot, done: Sequence[Done]) -> None:
-        """Each thing that is wrong once, for as long as it stays so."""
-        alerts = set(snapshot.plan.alerts)
+    def _say_specs(self, snapshot: Snapshot) -> None:
+        """What changed in the specs since the last tick; quietly, only what does not load any more."""
+        from reconciler.view.spec_news import spec_news
+        from reconciler.view.times import clock
+
+        before, self._specs = self._specs, snapshot.desired
+        if before is None or before is snapshot.desired:
+            return
+        news = spec_news(before, snapshot.desired)
+        for item in news:
+            if not self._quiet:
+                print(f"{self._style.dim(clock(snapshot.now, snapshot.now))}  {item.text}", flush=True)
+            elif item.broken:
+                say(item.text)
+        broken = {item.path for item in news if item.broken}
+        for error in snapshot.desired.errors:
+            if error not in before.errors and error.path not in broken:
+                say(str(error))
+
+    def _say_wrong(self, snapshot: Snapshot, done: Sequence[Done]) -> None:
+        """Each thing that is wrong once, for as long as it stays so. A line of the tick tells of stuck jobs."""
+        from reconciler.view import look
+
+        alerts = set(snapshot.plan.alerts if self._quiet else look.alerts_of(snapshot))
         failures = {f"{item.action.kind} {item.action.path} failed: {item.message}" for item in done if not item.ok}
         for text in sorted(alerts - self._alerts) + sorted(failures - self._failures):
             say(f"! {text}")
         self._alerts = alerts
         self._failures |= failures
-        errors = tuple(str(error) for error in snapshot.desired.errors)
-        if errors != self._errors:
-            for text in errors:
-                say(text)
-        self._errors = errors
 
     def end(self, snapshot: Snapshot, summaries: Sequence[tuple[str, str, str]]) -> None:
         """The summaries as (project, markdown, path), and where every project stands."""
@@ -88,12 +108,21 @@ class TextProgress:
 class JsonProgress:
     """For programs: one JSON object a line (`exq.run/v1`)."""
 
+    def __init__(self) -> None:
+        self._specs: Desired | None = None
+
     def plan(self, snapshot: Snapshot) -> None:
         from reconciler.view.diff import diff_json
 
+        self._specs = snapshot.desired
         _print_line("plan", plan=diff_json(snapshot))
 
     def tick(self, snapshot: Snapshot, done: Sequence[Done]) -> None:
+        from reconciler.view.spec_news import spec_news
+
+        before, self._specs = self._specs, snapshot.desired
+        for news in spec_news(before, snapshot.desired) if before is not None else ():
+            _print_line("specs", at=snapshot.now, path=news.path, message=news.text, broken=news.broken)
         for item in done:
             action = item.action
             _print_line(

@@ -14,16 +14,11 @@ if TYPE_CHECKING:
 def summary_now(world: World, snapshot: Snapshot, project: str, run: ProjectRun | None = None) -> str:
     """The Markdown of a project's newest run; of its attempts so far when no run is recorded."""
     from reconciler.loop.milestones import result_files
+    from reconciler.view.runs import run_of
     from reconciler.view.summary import summary_markdown
 
-    known = run or snapshot.ledger.runs.get(project) or _without_run(snapshot, project)
+    known = run or run_of(snapshot, project)
     return summary_markdown(snapshot, project, known, result_files(world, snapshot.desired.projects[project]))
-
-
-def _without_run(snapshot: Snapshot, project: str) -> ProjectRun:
-    records = (snapshot.ledger.jobs.get(job.key) for job in snapshot.desired.projects[project].jobs())
-    starts = [attempt.intended_at for record in records if record is not None for attempt in record.attempts]
-    return ProjectRun(project, 0, min(starts, default=snapshot.now), "")
 
 
 def fresh_summaries(world: World, before: Snapshot, after: Snapshot) -> list[tuple[str, str, str]]:

@@ -31,14 +31,14 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
     (
         "Run them",
         (
-            Verb("diff", "", "show what the loop would do now, and why"),
+            Verb("diff", "[PROJECT]", "show what the loop would do now, and why"),
             Verb("run", "", "carry it out: the loop, in the foreground"),
         ),
     ),
     (
         "Look",
         (
-            Verb("status", "", "where every job stands"),
+            Verb("status", "[PROJECT|JOB...]", "where every job stands"),
             Verb("why", "JOB", "why a job is where it is, and what would move it"),
             Verb("logs", "JOB", "its output; -f follows it"),
             Verb("attach", "JOB", "open its live screen session"),

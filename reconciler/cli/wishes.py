@@ -72,7 +72,9 @@ def _of_target(kind: RequestKind, target: Target, snapshot: Snapshot) -> Wishes:
         return Wishes(fit)
     what = f"none of its {len(judged)} jobs" if target.project else f"none of the {len(judged)} jobs it matches"
     example = f": {against[0].target} {against[0].message}" if against else ""
-    return Wishes((), (Refusal(target.word, f"there is nothing to {kind} ({what} can be){example}", done=True),))
+    # who asks for a retry waits for a result; what shall stop or pause and is over, is as it was wanted
+    settled = kind is not RequestKind.RETRY
+    return Wishes((), (Refusal(target.word, f"has nothing to {kind} ({what} can be){example}", done=settled),))
 
 
 def _project(kind: RequestKind, project: str, snapshot: Snapshot) -> Wishes:

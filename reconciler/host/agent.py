@@ -30,6 +30,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Op
 
 VERSION = 1
 LOG_TAIL_BYTES = 64 * 1024
+RECORD_MAX_BYTES = 1 << 20
 COMMAND_CACHE_S = 10.0
 COMMANDS_AT_ONCE = 8
 DISK_CHECK_S = 5.0
@@ -75,7 +76,9 @@ def read_file(path: str, limit: int = 1 << 20) -> Optional[Tuple[bytes, float]]:
 
 def read_record(path: str) -> Optional[Tuple[Json, float]]:
     """A JSON record of the shim and its time. One without its final newline was never completed: None."""
-    found = read_file(path)
+    found = read_file(path, RECORD_MAX_BYTES)
+    if found is not None and len(found[0]) >= RECORD_MAX_BYTES:
+        raise Unreadable(f"{path} is damaged: it is larger than a record can be")
     if found is None or not found[0].endswith(b"\n"):
         return None
     try:
@@ -114,6 +117,12 @@ def existing_folder(path: str) -> str:
     while not os.path.isdir(path) and path != "/":
         path = os.path.dirname(path)
     return path
+
+
+def can_be_made(path: str, parent: str) -> bool:
+    """A folder at `path` could be made now; `parent` is the nearest folder above it."""
+    missing = os.path.relpath(path, parent).split(os.sep)[0]
+    return os.access(parent, os.W_OK | os.X_OK) and not os.path.lexists(os.path.join(parent, missing))
 
 
 def sync_folder(path: str) -> None:
@@ -1047,6 +1056,10 @@ class Agent:
         except OSError as error:
             return {"unknown": f"the state folder {self.state} cannot be looked at: {error.strerror}"}
         facts = {"free_mib": free_mib, "writable": True, "message": ""}
+        parent = existing_folder(self.state)
+        if parent != self.state and (room.f_blocks == 0 or not can_be_made(self.state, parent)):
+            facts.update({"writable": False, "message": f"{self.state} cannot be created in {parent}"})
+            return facts
         try:
             self._try_to_write()
         except OSError as error:

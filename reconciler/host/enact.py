@@ -43,7 +43,7 @@ def start(agent: HostAgent, record: AttemptRecord, script: str) -> Outcome:
         "job": job,
         "number": record.number,
     }
-    return _outcome(agent.handle(request))
+    return _outcome(agent.handle(request), "launched")
 
 
 def intent_of(record: AttemptRecord) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def _settle(agent: HostAgent, of: Settle | AttemptRecord) -> Outcome:
         "ended_at": of.ended_at,
         "exit_code": of.exit_code,
     }
-    return _outcome(agent.handle({"op": "settle", "path": of.path, "verdict": record}))
+    return _outcome(agent.handle({"op": "settle", "path": of.path, "verdict": record}), "settled")
 
 
 def kill(agent: HostAgent, action: Kill) -> Outcome:
@@ -95,15 +95,18 @@ def kill(agent: HostAgent, action: Kill) -> Outcome:
     reply = agent.handle(request)
     signalled, quit_ = reply.get("signalled", []), reply.get("quit", [])
     message = f"signalled {len(signalled)} processes, quit {len(quit_)} screens"
-    return _outcome(reply, message=message)
+    return _outcome(reply, "signalled", message=message)
 
 
 def write_file(agent: HostAgent, path: str, text: str) -> Outcome:
     """Write a file on the host, whole or not at all."""
-    return _outcome(agent.handle({"op": "write_file", "path": path, "text": text}))
+    return _outcome(agent.handle({"op": "write_file", "path": path, "text": text}), "written")
 
 
-def _outcome(reply: dict[str, Any], message: str = "") -> Outcome:
+def _outcome(reply: dict[str, Any], says: str, message: str = "") -> Outcome:
+    """Success only where the answer `says` so: one that is garbled proves nothing."""
     if "error" in reply:
         return Outcome(ok=False, message=str(reply["error"]), kind=str(reply.get("kind", "failed")))
+    if says not in reply:
+        return Outcome(ok=False, message="the host's answer cannot be read; exq looks again", kind="failed")
     return Outcome(ok=True, message=message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -43,6 +44,8 @@ class Waker:
     def __enter__(self) -> Waker:
         from watchdog.observers import Observer
 
+        # It logs what goes wrong while it is stopped, and without a handler that ends up on the user's terminal.
+        logging.getLogger("watchdog").addHandler(logging.NullHandler())
         self._observer = Observer()
         for name, folder in self._folders.items():
             self._schedule(name, folder)

@@ -31,6 +31,8 @@ def look(world: World, *, full: bool = True, results: bool = False) -> Snapshot:
         desired = world.specs.load(settle=world.audit is not None, now=now)
     requests = tuple(request for request in world.state.pending() if not world.ledger.is_accepted(request.id))
     ledger = with_requests(world.ledger.ledger(), requests)
+    if requests or (last is not None and last.requests):
+        world.waiting = None  # its versions do not tell of requests that are not in the ledger yet
     observed = _observe(world, desired, ledger, full=full, results=results)
     now = max(now, world.clock())
     if last is not None and _holds(last, now, desired, observed, ledger, requests):

@@ -71,13 +71,25 @@ def audit_requests(world: World, requests: Sequence[Request]) -> None:
             world.audit.write("request", action=str(request.kind), job=request.target, by=request.by)
 
 
+def audit_specs(world: World, snapshot: Snapshot) -> None:
+    """Say what changed in the specs since the last tick."""
+    from reconciler.view.spec_news import spec_news
+
+    before, world.announced = world.announced, snapshot.desired
+    if world.audit is not None and before is not None:
+        for news in spec_news(before, snapshot.desired):
+            world.audit.write("specs", message=news.text)
+
+
 def audit_plan(
     world: World, snapshot: Snapshot | None = None, done: Sequence[Done] = (), alert: str | None = None
 ) -> None:
-    """One line for a tick that changed something, and each alert once until it is over."""
+    """One line for a tick that changed something, and each alert once until it is over.
+
+    `alert`: why there was no tick; what the last one found still stands."""
     if world.audit is None:
         return
-    alerts = {alert} if alert is not None else set(snapshot.plan.alerts if snapshot else ())
+    alerts = {alert, *world.alerted} if alert is not None else set(snapshot.plan.alerts if snapshot else ())
     alerts.update(text for text in (world.audit.problem, world.texts.problem, *world.ledger.notices) if text)
     for text in sorted(alerts - world.alerted):
         world.audit.write("alert", message=text)

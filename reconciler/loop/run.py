@@ -17,6 +17,9 @@ RESYNC_S = 15.0
 RELEASE_EVERY_S = 1.0
 """The same while ended attempts wait to be let go of."""
 
+FAILED_RETRY_S = 1.0
+"""How soon to try a plan again of which nothing could be done (a full disk), however overdue it is."""
+
 UNSETTLED_SPEC_S = 0.3
 """How soon to look again at a spec that is being written."""
 
@@ -56,7 +59,7 @@ def _ticks(
         _report(report, snapshot, done)
         if stop() or (until_settled and not done and finished(snapshot)):
             return snapshot
-        wait_s = _wait_s(snapshot, world.clock())
+        wait_s = _wait_s(snapshot, done, world.clock())
         woken = alarm.wait(min(wait_s, max(0.0, last_full_at + RESYNC_S - alarm.monotonic())))
         if stop():
             return snapshot
@@ -74,11 +77,14 @@ def _report(report: Report | None, snapshot: Snapshot, done: Sequence[Done]) -> 
         report(snapshot, done)
 
 
-def _wait_s(snapshot: Snapshot, now: float) -> float:
+def _wait_s(snapshot: Snapshot, done: Sequence[Done], now: float) -> float:
     if any(file.unsettled for file in snapshot.desired.files):
         return UNSETTLED_SPEC_S
     wake_at = snapshot.plan.wake_at
-    return RESYNC_S if wake_at is None else max(0.0, wake_at - now)
+    if wake_at is None:
+        return RESYNC_S
+    in_vain = bool(snapshot.plan.actions) and not any(item.ok for item in done)
+    return max(FAILED_RETRY_S if in_vain else 0.0, wake_at - now)
 
 
 def _full_every_s(snapshot: Snapshot) -> float:

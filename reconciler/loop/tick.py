@@ -9,7 +9,7 @@ from reconciler.host import enact
 from reconciler.loop.done import Done
 from reconciler.loop.look import look
 from reconciler.loop.milestones import begin_runs, settle_runs
-from reconciler.loop.record import Journal, audit_actions, audit_outcomes, audit_plan, audit_requests
+from reconciler.loop.record import Journal, audit_actions, audit_outcomes, audit_plan, audit_requests, audit_specs
 from reconciler.loop.verdicts import repeat_verdicts
 from reconciler.loop.world import World
 from reconciler.model.enums import ActionKind
@@ -36,6 +36,7 @@ def tick(world: World, *, full: bool = True) -> tuple[Snapshot, tuple[Done, ...]
             repeat_verdicts(world)
         take_requests(world)
         snapshot = look(world, full=full)
+        audit_specs(world, snapshot)
         return snapshot, carry_out(world, snapshot)
     except StoreError as error:
         audit_plan(world, alert=str(error))

@@ -49,6 +49,8 @@ class World:
     last: Snapshot | None = None
     waiting: tuple[tuple[str, int], dict[str, Waiting]] | None = None
     turn: int = 0
+    announced: Desired | None = None
+    """The specs as the audit trail last had them."""
     alerted: set[str] = field(default_factory=set)
     unwritten: bool = True
     """Some verdict may be missing beside its attempt's files; after a start nobody knows."""

@@ -73,6 +73,10 @@ def _exited(value: object) -> Exited | None:
     if value is None:
         return None
     raw = mapping(value, "`exited`")
+    lock = optional_text(raw, "lock_held")
     return Exited(
-        integer(raw, "code"), number(raw, "at"), optional_number(raw, "duration_s"), optional_text(raw, "lock_held")
+        integer(raw, "code"),
+        number(raw, "at"),
+        optional_number(raw, "duration_s"),
+        None if lock is None else one_line(lock),
     )

@@ -42,6 +42,8 @@ class Draft:
     """Attempts that still use their slot, by path: live ones, and those whose end is not certain."""
     holding: dict[str, AttemptRecord] = field(default_factory=dict)
     """Attempts that still keep their GPUs, by path: until tree, screen and GPU memory are gone."""
+    left: dict[str, str] = field(default_factory=dict)
+    """In words, what is left of those of them that have ended, by path."""
     unreleased: dict[str, int] = field(default_factory=dict)
     """Jobs of which an attempt (its number) may still be there: no other is started."""
     adopting: set[str] = field(default_factory=set)
@@ -80,6 +82,11 @@ class Draft:
     ) -> None:
         """Say where a desired job stands."""
         self.states[job.key] = JobState(job.key, job.project, job.phase, status, reason, message, until, attempt, drift)
+
+    def alert(self, message: str) -> None:
+        """Say once what a person should know at once."""
+        if message not in self.alerts:
+            self.alerts.append(message)
 
     def note_unknown(self, message: str) -> None:
         """Say once that a probe gave no answer."""

@@ -94,7 +94,7 @@ def _tried(draft: Draft, project: Project, job: Job, record: JobRecord) -> Candi
         draft.put(job, JobStatus.COMPLETED, verdict.reason, verdict.message, attempt=last.number)
         return None
     if last.retry_at is None:
-        draft.put(job, JobStatus.STUCK, verdict.reason, _stuck_message(project, counted), attempt=last.number)
+        draft.put(job, JobStatus.STUCK, verdict.reason, _stuck_message(record, counted), attempt=last.number)
         return None
     return _due(draft, project, job, record, last, verdict)
 
@@ -124,11 +124,22 @@ def _longest_delay_s(project: Project, verdict: Verdict) -> float:
     return longest_s * (1 + RETRY_JITTER) + 1.0
 
 
-def _stuck_message(project: Project, counted: tuple[AttemptRecord, ...]) -> str:
+def _stuck_message(record: JobRecord, counted: tuple[AttemptRecord, ...]) -> str:
     last = counted[-1]
     assert last.verdict is not None
     tries = sum(1 for a in counted if a.verdict is not None and a.verdict.reason not in INFRA_REASONS)
-    return f"{last.verdict.message}, after {tries} attempts" if tries > 1 else last.verdict.message
+    if tries < 2:
+        return last.verdict.message
+    return f"{last.verdict.message}, after {tries} attempts{_since(record, counted[0])}"
+
+
+def _since(record: JobRecord, first: AttemptRecord) -> str:
+    """From when on attempts count, where there were others before."""
+    before = [attempt for attempt in record.attempts if attempt.number < first.number]
+    if not before:
+        return ""
+    retried = before[-1].number <= record.retry_after
+    return " since the last retry" if retried else " since its command changed"
 
 
 def blocked_by(draft: Draft, job: Job) -> tuple[Reason, str] | None:

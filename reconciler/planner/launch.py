@@ -41,7 +41,11 @@ def _paused(draft: Draft, project: Project, job: Job) -> Refusal | None:
 
 def _unreleased(draft: Draft, job: Job) -> Refusal | None:
     number = draft.unreleased.get(job.key)
-    return None if number is None else Refusal(Reason.STRAGGLERS, f"attempt {number} has not let go yet")
+    if number is None:
+        return None
+    left = draft.left.get(f"{job.key}/{number}")
+    words = f"has ended, {left}" if left else "has not let go yet"
+    return Refusal(Reason.STRAGGLERS, f"attempt {number} {words}")
 
 
 def _blocked(draft: Draft, candidate: Candidate, room: Room) -> Refusal | None:

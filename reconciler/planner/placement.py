@@ -79,9 +79,25 @@ def room_for(draft: Draft, project: Project, leased: set[str]) -> Room:
     busy = sum(1 for attempt in draft.occupying.values() if _belongs(attempt, project))
     if project.gpu_pool is None:
         limit = project.max_parallel or 1
-        full = Refusal(Reason.NO_FREE_SLOT, f"all {limit} slots are in use (max_parallel)")
-        return Room(host, max(0, limit - busy), full=full)
+        return Room(host, max(0, limit - busy), full=_no_slot(draft, project, limit))
     return _gpu_room(draft, project, view, busy, leased)
+
+
+def _no_slot(draft: Draft, project: Project, limit: int) -> Refusal:
+    slots = "the one slot is in use" if limit == 1 else f"all {limit} slots are in use"
+    ended = [path for path in draft.occupying if path in draft.left and _belongs(draft.occupying[path], project)]
+    words = [f"{draft.occupying[path].job} has ended, {draft.left[path]}" for path in ended]
+    return Refusal(Reason.NO_FREE_SLOT, "; ".join([f"{slots} (max_parallel)", *words]))
+
+
+def _owners(draft: Draft) -> dict[str, str]:
+    """By GPU, which attempt holds it, in words."""
+    owners: dict[str, str] = {}
+    for path, attempt in draft.holding.items():
+        left = draft.left.get(path)
+        words = f": {attempt.job} has ended, {left}" if left else f" runs {attempt.job}"
+        owners.update(dict.fromkeys(attempt.gpus, words))
+    return owners
 
 
 def _belongs(attempt: AttemptRecord, project: Project) -> bool:
@@ -96,22 +112,28 @@ def _gpu_room(draft: Draft, project: Project, view: HostView, busy: int, leased:
     pool = pool_of(project, view.gpus)
     if not pool:
         return Room(view.host, 0, closed=Refusal(Reason.NO_SUCH_GPU, _missing_gpus(project, view.host, view.gpus)))
-    if len(pool) < len(set((project.gpu_pool and project.gpu_pool.ids) or ())):
-        draft.alerts.append(f"{project.name}: {_missing_gpus(project, view.host, view.gpus)}")
     limit = project.max_parallel or len(pool)
     threshold = project.gpu_free_threshold_mib
     free = [gpu for gpu in pool if is_free(gpu, threshold) and gpu.uuid not in leased]
     if busy < limit and any(not is_free(gpu, threshold) for gpu in pool):
         draft.wake(draft.now + RELEASE_POLL_MAX_S)  # others use it; one of ours is polled by its own attempt
-    full = Refusal(Reason.NO_FREE_SLOT, f"all {limit} slots are in use (max_parallel)")
     return Room(
         view.host,
         max(0, limit - busy),
         free,
         gpu_count=len(pool),
-        full=full if project.max_parallel else None,
-        describe=lambda left: describe_gpus(pool, left, threshold, draft.holding, leased),
+        full=_no_slot(draft, project, limit) if project.max_parallel else None,
+        describe=lambda free: describe_gpus(pool, free, threshold, _owners(draft), leased),
     )
+
+
+def alert_missing_gpus(draft: Draft, project: Project) -> None:
+    """Say it when the host lacks some of the GPUs that the project names; where it lacks all, its jobs say so."""
+    view = draft.view(host_of(project))
+    if project.gpu_pool is None or not isinstance(view, HostView) or isinstance(view.gpus, Unknown):
+        return
+    if 0 < len(pool_of(project, view.gpus)) < len(set(project.gpu_pool.ids or ())):
+        draft.alert(f"{project.name}: {_missing_gpus(project, view.host, view.gpus)}")
 
 
 def _missing_gpus(project: Project, host: str, gpus: Sequence[Gpu]) -> str:
@@ -136,19 +158,18 @@ def describe_gpus(
     pool: Sequence[Gpu],
     free: Sequence[Gpu],
     threshold_mib: int,
-    holding: Mapping[str, AttemptRecord],
+    owners: Mapping[str, str],
     leased: set[str],
 ) -> str:
     """In words, who uses which GPU: `0 of 4 GPUs free: GPU 0 ours, GPU 2 14,850 MiB used by pid 2797307 (alice)`."""
-    owner = {uuid: attempt.job for attempt in holding.values() for uuid in attempt.gpus}
-    parts = [_describe(gpu, threshold_mib, owner, leased) for gpu in pool if gpu not in free]
+    parts = [_describe(gpu, threshold_mib, owners, leased) for gpu in pool if gpu not in free]
     return f"{len(free)} of {len(pool)} GPUs free: {', '.join(parts)}" if parts else f"all {len(pool)} GPUs taken"
 
 
-def _describe(gpu: Gpu, threshold_mib: int, owner: Mapping[str, str], leased: set[str]) -> str:
+def _describe(gpu: Gpu, threshold_mib: int, owners: Mapping[str, str], leased: set[str]) -> str:
     label = f"GPU {gpu.index}"
-    if gpu.uuid in owner:
-        return f"{label} runs {owner[gpu.uuid]}"
+    if gpu.uuid in owners:
+        return f"{label}{owners[gpu.uuid]}"
     if gpu.uuid in leased:
         return f"{label} just given out"
     if gpu.used_mib is None:
@@ -169,12 +190,15 @@ def _disk_refusal(draft: Draft, view: HostView) -> Refusal | None:
     if disk.writable and disk.free_mib >= DISK_FREE_MIN_MIB:
         return None
     draft.wake(draft.now + DISK_POLL_S)
-    return Refusal(Reason.DISK_FULL, _disk_message(disk))
+    # without numbers: an alert is said once for as long as it stays the same
+    message = _disk_message(disk)
+    draft.alert("disk full: jobs are held until there is room" if disk.writable else f"jobs are held: {message}")
+    return Refusal(Reason.DISK_FULL, message)
 
 
 def _disk_message(disk: DiskFacts) -> str:
     if not disk.writable:
-        return f"the state folder cannot be written: {disk.message}"
+        return disk.message or "the state folder cannot be written"
     return f"only {disk.free_mib} MiB are free in the state folder, {DISK_FREE_MIN_MIB} are needed to start a job"
 
 
@@ -203,9 +227,10 @@ def _wave_refusal(draft: Draft, project: Project) -> Refusal | None:
     """Barrier waves: nothing starts until the whole wave before is gone, screens and GPU memory included."""
     if project.waves is not Waves.BARRIER:
         return None
-    still = [attempt.job for attempt in draft.holding.values() if _belongs(attempt, project)]
+    held = {path: attempt.job for path, attempt in draft.holding.items() if _belongs(attempt, project)}
+    still = sorted(f"{job} has ended, {draft.left[path]}" if path in draft.left else job for path, job in held.items())
     if still:
-        message = f"the wave before has {len(still)} still there: {', '.join(sorted(still)[:3])}"
+        message = f"the wave before has {len(still)} still there: {'; '.join(still[:3])}"
         return Refusal(Reason.WAVE_NOT_SETTLED, message)
     return _wave_memory_refusal(draft, project)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from hashlib import sha256
 
-from reconciler.model.enums import JobStatus, Reason
+from reconciler.model.enums import JobStatus
 from reconciler.model.facts import Observed, Unknown
 from reconciler.model.ledger import Ledger
 from reconciler.model.plan import Action, Milestone, Plan, Settle
@@ -20,7 +20,7 @@ from reconciler.planner.jobs import Candidate, review_job
 from reconciler.planner.launch import fill
 from reconciler.planner.limits import FINISH_POLL_S, SESSION_GRACE_S
 from reconciler.planner.phases import Gate, blocked_for_good, gate_of, in_dependency_order, phase_state
-from reconciler.planner.placement import Room, room_for
+from reconciler.planner.placement import Room, alert_missing_gpus, room_for
 from reconciler.planner.review import review_attempts
 
 
@@ -60,6 +60,8 @@ def _plan_project(draft: Draft, project: Project, leased: set[str]) -> None:
     leased.update(uuid for action in launched for uuid in action.gpus)
     for phase in project.phases:
         draft.phases.append(phase_state(draft, project, phase, gates[phase.name]))
+    if project.gpu_pool is not None and not _all_settled(draft, project):
+        alert_missing_gpus(draft, project)
     _milestones(draft, project, launches=bool(launched))
 
 
@@ -92,6 +94,10 @@ def _project_settled(draft: Draft, project: Project) -> bool:
     prefix = project.name + "/"
     if any(attempt.job.startswith(prefix) for attempt in draft.holding.values()):
         return False
+    return _all_settled(draft, project)
+
+
+def _all_settled(draft: Draft, project: Project) -> bool:
     return all(blocked_for_good(draft.states[job.key]) for job in project.jobs())
 
 
@@ -111,10 +117,6 @@ def _finish(draft: Draft) -> Plan:
     actions = (*draft.actions, *draft.launches)
     states = {job.key: draft.states[job.key] for job in draft.desired.jobs() if job.key in draft.states}
     states.update((key, state) for key, state in draft.states.items() if key not in states)
-    disk_full = [state.project for state in states.values() if state.reason is Reason.DISK_FULL]
-    if disk_full:
-        jobs = "job is" if len(disk_full) == 1 else "jobs are"
-        draft.alerts.append(f"disk full: {len(disk_full)} {jobs} held until there is room")
     over = all(blocked_for_good(state) for state in states.values())
     ends = any(isinstance(action, Settle) and not action.revoke for action in actions)
     changes = bool(draft.milestones or draft.released)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reconciler.spec.nodes import ScalarNode
+from reconciler.spec.nodes import ANY, ScalarNode
 from reconciler.spec.report import did_you_mean, listed, short
 from reconciler.spec.shell_text import force_quoted, needs_quotes, quoted
 from reconciler.spec.tokens import NAME, Kind, Literal, Mistake, Reference, Token, Variable, tokens_of
@@ -88,10 +88,14 @@ _Placed = tuple[Token, ScalarNode]
 class Binder:
     """Resolves the names of one job entry: grid values and params first, then the literal args."""
 
-    def __init__(self, axes: tuple[Axis, ...], args: dict[str, Node], report: Report, owner: str) -> None:
+    def __init__(
+        self, axes: tuple[Axis, ...], args: dict[str, Node], report: Report, owner: str, lost: frozenset[str]
+    ) -> None:
         self.axes = axes
         self.report = report
         self.args = args
+        self.lost = lost
+        """Names that mistakes took away."""
         self.used: set[int] = set()
         """Axes that something asked for since this was last cleared."""
         self._owner = owner
@@ -101,7 +105,7 @@ class Binder:
     def text(self, node: ScalarNode, kind: Kind = Kind.TEXT) -> Text:
         """A template that no shell reads, so nothing in it is left to one."""
         flat = self._flat(tokens_of(node.raw, kind), node)
-        return joined([self._part(token, at, shell=False, runtime=False) for token, at in flat])
+        return joined([self._part(token, at, kind, runtime=False) for token, at in flat])
 
     def command(self, node: ScalarNode, *, runtime: bool = True) -> Text:
         """Shell text; its values are quoted as needed. `runtime`: `${GPU}` may stand in it."""
@@ -153,15 +157,16 @@ class Binder:
         arg = self.args.get(token.name)
         if not isinstance(arg, ScalarNode) or token.name in self._within:
             words = self._unknown(token)
-            self.report.error(node.place_at(token.index), words, needs_context=True, once=token.written)
+            doubtful = ANY in self.lost or token.name in self.lost
+            self.report.error(node.place_at(token.index), words, doubtful=doubtful, once=token.written)
             return []
         self._within.append(token.name)
         flat = self._flat(tokens_of(arg.raw, Kind.WORD), arg)
         self._within.pop()
         return flat
 
-    def _part(self, token: Token, node: ScalarNode, *, shell: bool = True, runtime: bool = True) -> Part:
-        """One token of `_flat`, unquoted."""
+    def _part(self, token: Token, node: ScalarNode, kind: Kind = Kind.COMMAND, *, runtime: bool = True) -> Part:
+        """One token of `_flat`, unquoted. `kind`: what a shell variable in it would mean."""
         if isinstance(token, Literal):
             return token.text
         if isinstance(token, Reference):
@@ -172,19 +177,21 @@ class Binder:
         place = node.place_at(token.index)
         if token.runtime and not runtime:
             self.report.error(place, f"`{token.written}` is only known once the job runs, so it cannot stand here")
-        elif not token.runtime and not shell:
-            self.report.error(place, self._not_expanded(token), once=token.written)
+        elif not token.runtime and kind is not Kind.COMMAND:
+            self.report.error(place, self._not_expanded(token, kind), once=token.written)
         elif not token.runtime and token.expands and (token.name in self._axis_of or token.name in self.args):
             words = f"`${token.name}` is a variable of the shell here; the parameter is `${{{token.name}}}`"
             self.report.warn(place, words)
         return token.written
 
-    def _not_expanded(self, token: Variable) -> str:
+    def _not_expanded(self, token: Variable, kind: Kind) -> str:
         hint = "write `$$` for a plain `$`"
         if token.name in self._axis_of or token.name in self.args:
             hint = f"did you mean `${{{token.name}}}`?"
-        elif token.name == "HOME":
+        elif token.name == "HOME" and kind in (Kind.PATH, Kind.BRACED_PATH):
             hint = "write `~` for the home folder"
+        elif kind is Kind.ENV:
+            hint += ", or set the variable in the command"
         return f"`{token.written}` would stay as it is, because no shell reads this text ({hint})"
 
     def _word(self, flat: list[_Placed], style: Style) -> list[Part]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,14 @@ from reconciler.spec.ids import made_prefix, safe_value
 from reconciler.spec.nodes import ListNode, MapNode, Node, ScalarNode, as_maps, as_scalars, text_of
 from reconciler.spec.report import listed
 from reconciler.spec.settings import whole_number
-from reconciler.spec.tokens import Kind, command_end
+from reconciler.spec.tokens import NAME, Kind, command_end
 
 if TYPE_CHECKING:
     from reconciler.spec.nodes import Place
     from reconciler.spec.report import Report
     from reconciler.spec.scope import Scope
+
+_BRACES = re.compile(rf"(?<![${{])\{{({NAME.pattern})\}}(?!\}})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,7 @@ class Setting:
 
     project: str
     phase: str
+    """Empty where the phase has no name that can be used."""
     base: str
     hydra: bool
     remote: bool
@@ -58,6 +62,8 @@ class Blueprint:
     id_sound: bool
     """Nothing was wrong with its template, so what is made of it can be judged."""
     cmd: Text
+    cmd_lost: bool
+    """A mistake took a command away, so that the lack of one says nothing."""
     cwd: Text
     env: tuple[tuple[str, Text], ...]
     conda: Text | None
@@ -73,18 +79,20 @@ def compile_entry(entry: Entry, setting: Setting) -> Blueprint:
     """Resolve an entry. Mistakes go to the report; what comes back is then only good for finding more of them."""
     args = entry.scope.merged("args")
     mistakes = setting.report.mistakes
-    binder = Binder(entry.grid.axes, args, setting.report, _owner(entry, setting))
+    lost = entry.scope.lost_names() if mistakes else frozenset()
+    binder = Binder(entry.grid.axes, args, setting.report, _owner(entry, setting), lost)
     cmd = _command(entry, setting, binder, args)
     cwd = _cwd(entry, setting, binder)
     env = tuple(
-        (name, binder.text(node))
+        (name, binder.text(node, Kind.ENV))
         for name, node in sorted(entry.scope.merged("env").items())
         if isinstance(node, ScalarNode)
     )
     used = set(binder.used)
     outputs_node = entry.scope.nearest("output_check", "expected_output")
-    outputs = tuple(binder.text(node) for node in as_scalars(outputs_node))
-    if cmd.form and setting.report.mistakes == mistakes:
+    outputs = tuple(binder.text(node, Kind.PATH) for node in as_scalars(outputs_node))
+    cmd_lost = entry.scope.lacks("cmd", "default_cmd")
+    if cmd.form and setting.report.mistakes == mistakes and not lost and not cmd_lost:
         _warn_of_unused(entry, setting, used, outputs, outputs_node)
     id_node = entry.own.get("id")
     before = setting.report.mistakes
@@ -95,8 +103,9 @@ def compile_entry(entry: Entry, setting: Setting) -> Blueprint:
         id=job_id,
         id_place=entry.place if id_node is None else id_node.place,
         id_made=id_node is None,
-        id_sound=setting.report.mistakes == before,
+        id_sound=setting.report.mistakes == before and bool(setting.phase) and not (lost and id_node is None),
         cmd=cmd,
+        cmd_lost=cmd_lost,
         cwd=cwd,
         env=env,
         conda=_conda(entry, binder),
@@ -113,7 +122,7 @@ def _owner(entry: Entry, setting: Setting) -> str:
     name = text_of(entry.own.get("id"))
     if not entry.is_template:
         return f"the job `{name}`" if name else f"the job on line {entry.place[0]}"
-    return "the template" if setting.phase == MAIN_PHASE else f"the template of the phase `{setting.phase}`"
+    return "the template" if setting.phase in (MAIN_PHASE, "") else f"the template of the phase `{setting.phase}`"
 
 
 def _command(entry: Entry, setting: Setting, binder: Binder, args: dict[str, Node]) -> Text:
@@ -128,10 +137,23 @@ def _command(entry: Entry, setting: Setting, binder: Binder, args: dict[str, Nod
     elif in_comment and parts:
         setting.report.error(node.place, "the command ends in a comment, so its args would be part of that comment")
     command = stripped(binder.command(node))
+    _warn_of_braces(node, binder, setting.report)
     rest = joined(parts)
     if not command.slots and not rest.slots:
         return Text(command.form + rest.form)
     return Text(_as_format(command) + _as_format(rest), (*command.slots, *rest.slots))
+
+
+def _warn_of_braces(node: ScalarNode, binder: Binder, report: Report) -> None:
+    """`{seed}` in a command that does not use `seed`: a forgotten `$`. A name that this is told of counts as used."""
+    axes = {axis.name: index for index, axis in enumerate(binder.axes)}
+    found = {match[1]: match.start() for match in reversed(list(_BRACES.finditer(node.raw)))}
+    for name, start in found.items():
+        known = axes[name] not in binder.used if name in axes else name in binder.args
+        if known and not re.search(rf"\$(?:\{{{re.escape(name)}\}}|{re.escape(name)}\b)", node.raw):
+            words = f"`{{{name}}}` would reach the program as it is: write `${{{name}}}` for the parameter"
+            report.warn(node.place_at(start), words)
+            binder.used |= {axes[name]} if name in axes else set()
 
 
 def _as_format(text: Text) -> str:
@@ -143,11 +165,11 @@ def _cwd(entry: Entry, setting: Setting, binder: Binder) -> Text:
     if not isinstance(node, ScalarNode):
         if setting.remote:
             words = "a project with `ssh` needs a `cwd` on that host"
-            setting.report.error(entry.scope.layers[0].key_place("ssh"), words, needs_context=True)
+            setting.report.error(entry.scope.layers[0].key_place("ssh"), words, doubtful=entry.scope.lacks("cwd"))
         return Text(setting.base)
     if setting.remote and not node.raw.startswith(("/", "~", "$")):
         setting.report.error(node.place, "with `ssh`, `cwd` must begin with `/` or `~`")
-    return binder.text(node)
+    return binder.text(node, Kind.PATH)
 
 
 def _conda(entry: Entry, binder: Binder) -> Text | None:
@@ -166,7 +188,7 @@ def _preconditions(entry: Entry, binder: Binder) -> tuple[tuple[PreconditionKind
         if kind is PreconditionKind.COMMAND:
             found.append((kind, stripped(binder.command(subject, runtime=False))))
         else:
-            found.append((kind, binder.text(subject, Kind.PATH)))
+            found.append((kind, binder.text(subject, Kind.BRACED_PATH)))
     return tuple(found)
 
 
@@ -175,7 +197,8 @@ def _gpus(entry: Entry, setting: Setting) -> int:
     wanted = whole_number(node)
     if setting.pool is None:
         if wanted and node is not None:
-            setting.report.error(node.place, f"a job cannot have {wanted} GPUs in a project with `gpus: none`")
+            many = "a GPU" if wanted == 1 else f"{wanted} GPUs"
+            setting.report.error(node.place, f"a job cannot have {many} in a project with `gpus: none`")
         return 0
     if wanted is None:
         return 1
@@ -203,7 +226,7 @@ def _made_id(entry: Entry, setting: Setting, binder: Binder) -> Text:
     args = _own_args(entry)
     if not args:
         words = "this job needs an `id`: it has no `params` and no `args` to make one from"
-        setting.report.error(entry.place, words, needs_context=True)
+        setting.report.error(entry.place, words, doubtful=bool(entry.own.lost or binder.lost))
     for head, node in zip(made_prefix(phase, args), args.values(), strict=True):
         values = [binder.text(item).form for item in as_scalars(node)]
         parts += [head, safe_value("-".join(values))]

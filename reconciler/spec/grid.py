@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from reconciler.model.spec import Scalar
 from reconciler.spec.binding import Axis, Cell
-from reconciler.spec.nodes import MapNode, Node, ScalarNode, as_items, as_maps, as_scalars
+from reconciler.spec.nodes import ANY, ListNode, MapNode, Node, ScalarNode, as_items, as_maps, as_scalars
+from reconciler.spec.ranges import meant_as_many
 from reconciler.spec.report import did_you_mean, listed, short
 
 if TYPE_CHECKING:
@@ -46,18 +47,27 @@ class Grid:
 
 def grids_of(holder: MapNode, report: Report) -> list[Grid]:
     """The grids of a spec or a phase. Without `grid` (a `template` alone) there is one of a single cell."""
-    grids = [Grid(axes_of(grid, report)) for grid in as_maps(holder.get("grid"))]
+    maps = as_maps(holder.get("grid"))
+    grids = [Grid(axes_of(grid, report)) for grid in maps]
     if not grids:
         return [Grid(())]
+    for grid_map in maps:
+        _warn_of_ranges(grid_map, report)
     exclude = as_maps(holder.get("exclude"))
+    doubtful = bool(holder.lost & {"grid", "exclude", ANY}) or any(part.lost for part in (*maps, *exclude))
     for cell in exclude:
         if not any(_excluded(cell, grid) is not None for grid in grids):
-            report.error(cell.place, _no_such_cell(cell, grids), needs_context=True)
+            report.error(cell.place, _no_such_cell(cell, grids), doubtful=doubtful)
     found = [[_excluded(cell, grid) for cell in exclude] for grid in grids]
-    return [
+    left = [
         Grid(grid.axes, tuple(cell for cell in cells if cell is not None))
         for grid, cells in zip(grids, found, strict=True)
     ]
+    if exclude and all(grid.size <= MAX_JOBS and next(grid.cells(), None) is None for grid in left):
+        of_what, of_it = ("grid", "it") if len(left) == 1 else ("grids", "them")
+        words = f"`exclude` takes out every cell of the {of_what}, so no job is left of {of_it}"
+        report.error(holder.key_place("exclude"), words, doubtful=doubtful)
+    return left
 
 
 def axes_of(node: Node | None, report: Report) -> tuple[Axis, ...]:
@@ -75,6 +85,16 @@ def axes_of(node: Node | None, report: Report) -> tuple[Axis, ...]:
         if seen and len(scalars) == len(as_items(values)):
             axes.append(Axis(name, tuple(seen.values())))
     return tuple(axes)
+
+
+def _warn_of_ranges(grid: MapNode, report: Report) -> None:
+    for name, values in grid.items():
+        scalars = as_scalars(values)
+        for value in scalars:
+            instead = meant_as_many(value.raw, in_list=isinstance(values, ListNode))
+            if instead and isinstance(value.value, str):
+                holds = f"`{name}` is one value," if len(scalars) == 1 else f"one value of `{name}` is"
+                report.warn(value.place, f"{holds} the text `{short(value.raw)}`: {instead}")
 
 
 def _same(value: Scalar, wanted: Scalar) -> bool:

@@ -44,7 +44,7 @@ class JobMaker:
         jobs = tuple(_jobs(blueprint, setting))
         if blueprint.id_sound:
             self._check_ids(jobs, blueprint, setting)
-        if not blueprint.cmd.form:
+        if not blueprint.cmd.form and not blueprint.cmd_lost:
             self.first_without_command = self.first_without_command if self.without_command else blueprint.place
             self.without_command += len(jobs)
         return jobs

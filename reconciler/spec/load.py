@@ -32,15 +32,12 @@ def load_text(text: str, path: str, base: str, *, schema_checked: bool = False) 
     """
     report = Report(path)
     root = compose(text, report)
-    lost = report.failed
     if root is not None and not schema_checked:
         from reconciler.spec.schema import check
 
-        checked = check(root, report)
-        root, lost = checked.root, lost or checked.context_lost
+        root = check(root, report)
     project = _project(root, path, base, report) if isinstance(root, MapNode) else None
-    errors = report.sorted(context_lost=lost)
-    return None if report.failed else project, errors
+    return None if report.failed else project, report.sorted()
 
 
 def _project(root: MapNode, path: str, base: str, report: Report) -> Project:
@@ -57,7 +54,7 @@ def _project(root: MapNode, path: str, base: str, report: Report) -> Project:
     maker = JobMaker()
     phases = _phases(root, setting, maker)
     if not any(phase.jobs for phase in phases) and not report.failed:
-        report.error((0, 0), "there are no jobs in it: write `jobs:`, `grid:` or `phases:`", needs_context=True)
+        report.error((0, 0), "there are no jobs in it: write `jobs:`, `grid:` or `phases:`")
     if maker.without_command:
         count = f"{maker.without_command:,} job{'s have' if maker.without_command > 1 else ' has'}"
         words = f"{count} no command (no `cmd`, and no `default_cmd` to fall back on) and will not be launched"
@@ -109,13 +106,16 @@ def _phases(root: MapNode, setting: Setting, maker: JobMaker) -> list[Phase]:
         phases.append(Phase(MAIN_PHASE, (), _jobs(root, scope, setting, maker)))
     else:
         check_output_words(root, setting.report)
-    known = check_phases(holders, [phase.name for phase in phases], setting.report)
-    for holder, name in known:
+    doubtful = scope.lacks("phases") or (not phases and scope.lacks("jobs", "grid", "template"))
+    named = check_phases(holders, [phase.name for phase in phases], setting.report, doubtful=doubtful)
+    for holder, name in named:
         inner = replace(setting, phase=name)
         jobs = _jobs(holder, scope.inner(holder), inner, maker)
+        if not name:
+            continue  # read all the same, for the mistakes in it
         if not jobs and not setting.report.failed:
             words = f"the phase `{name}` has no jobs: write `jobs:` or `grid:` into it"
-            setting.report.error(holder.place, words, needs_context=True)
+            setting.report.error(holder.place, words)
         phases.append(Phase(name, needs_of(holder), jobs))
     return phases
 

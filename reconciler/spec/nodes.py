@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from reconciler.model.spec import Scalar
 
+ANY = "?"
+"""Stands in `MapNode.lost` for keys that nobody can name."""
+
 Place = tuple[int, int]
 """Line and column, counted from 1; (0, 0) is the file as a whole."""
 
@@ -54,6 +57,8 @@ class MapNode:
     line: int
     column: int
     flow: bool = False
+    lost: frozenset[str] = frozenset()
+    """Keys with something in them that was wrong and was taken out."""
 
     @property
     def place(self) -> Place:

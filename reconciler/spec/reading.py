@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.spec.yaml_nodes import MAX_BYTES
 from reconciler.trust import distrust
+
+_NO_NAME = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Unreadable(Exception):
@@ -39,6 +42,8 @@ def stamp_of(path: Path) -> Stamp | None:
 
 def read_spec(path: Path) -> str:
     """The text of a spec file. Raises `Unreadable`; never waits for a pipe or a device."""
+    if _NO_NAME.search(path.name):
+        raise Unreadable("the name of this file is not UTF-8 text, or holds control characters: rename it")
     try:
         _check_regular(os.stat(path))
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -47,6 +52,8 @@ def read_spec(path: Path) -> str:
             _check_regular(found)
             _check_trusted(path, found, handle)
             content = file.read(MAX_BYTES + 1)
+        if content is None:  # a file of the kernel that has nothing to say now
+            raise Unreadable("this is no ordinary file: reading it gives no answer")
     except FileNotFoundError:
         what = "it is a link to a file that does not exist" if os.path.islink(path) else "the file does not exist"
         raise Unreadable(what) from None

@@ -20,20 +20,21 @@ class Report:
         self.path = path
         self.mistakes = 0
         """How often `error` was called."""
-        self._found: dict[tuple[Place, str], tuple[SpecError, bool]] = {}
+        self._found: dict[tuple[Place, str], SpecError] = {}
 
-    def error(self, place: Place, message: str, *, needs_context: bool = False, once: str = "") -> None:
-        """Note a mistake. `needs_context`: it may only follow from another one elsewhere in the file.
+    def error(self, place: Place, message: str, *, doubtful: bool = False, once: str = "") -> None:
+        """Note a mistake. `doubtful`: it may only follow from one that is noted already, so it counts and is not told.
 
         `once`: of all mistakes with this word at this place only the first is kept, however it is worded."""
         self.mistakes += 1
-        found = SpecError(self.path, place[0], place[1], _one_line(message))
-        self._found.setdefault((place, once or message), (found, needs_context))
+        if not doubtful:
+            found = SpecError(self.path, place[0], place[1], _one_line(message))
+            self._found.setdefault((place, once or message), found)
 
     def warn(self, place: Place, message: str) -> None:
         """Note something that is allowed and probably not meant."""
         found = SpecError(self.path, place[0], place[1], _one_line(message), warning=True)
-        self._found.setdefault((place, message), (found, True))
+        self._found.setdefault((place, message), found)
 
     @property
     def failed(self) -> bool:
@@ -44,10 +45,9 @@ class Report:
         """Where something was noted already."""
         return {place for place, _ in self._found}
 
-    def sorted(self, *, context_lost: bool = False) -> tuple[SpecError, ...]:
-        """Everything noted, by place. `context_lost`: leave out what may only follow from another mistake."""
-        kept = [found for found, needs_context in self._found.values() if not (context_lost and needs_context)]
-        return tuple(sorted(kept, key=lambda found: (found.line, found.column, found.message)))
+    def sorted(self) -> tuple[SpecError, ...]:
+        """Everything noted, by place."""
+        return tuple(sorted(self._found.values(), key=lambda found: (found.line, found.column, found.message)))
 
 
 def _one_line(message: str) -> str:

@@ -13,8 +13,9 @@ from functools import lru_cache
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
-from reconciler.spec.nodes import ListNode, MapNode, Node, ScalarNode, plain
+from reconciler.spec.nodes import ANY, ListNode, MapNode, Node, ScalarNode, plain
 from reconciler.spec.report import closest, did_you_mean, listed
+from reconciler.spec.yaml_words import KEY_WITHOUT_BLANK
 
 if TYPE_CHECKING:
     from reconciler.spec.nodes import Place
@@ -24,9 +25,6 @@ Path = tuple[str | int, ...]
 
 _FOLDER = FilePath(__file__).parent.parent / "_schemas"
 
-_DEFINES_NAMES = frozenset(
-    {"jobs", "grid", "template", "phases", "args", "params", "name", "exclude", "default_cmd", "cmd"}
-)
 _OTHER_WORDS = {
     "command": ("cmd", "default_cmd"),
     "comand": ("cmd", "default_cmd"),
@@ -54,21 +52,15 @@ _KINDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """What is left of a tree without its wrong parts. `context_lost`: names or jobs may be missing from it."""
-
-    root: Node | None
-    context_lost: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class _Finding:
-    """One objection: where, in words, and which part has to go so that the rest can still be read."""
+    """One objection: where, in words, and which part has to go so that the rest can still be read.
+
+    `lost` is the key that goes with that part; empty for the one it is written under."""
 
     place: Place
     message: str
-    drop: Path
-    context_lost: bool
+    drop: Path | None
+    lost: str = ""
 
 
 @lru_cache(maxsize=1)
@@ -77,8 +69,10 @@ def schema_text() -> str:
     return (_FOLDER / "spec.schema.json").read_text(encoding="utf-8")
 
 
-def check(root: Node, report: Report) -> Checked:
-    """Check a tree against the schema. Objections go to `report`; the answer is the tree without what was wrong."""
+def check(root: Node, report: Report) -> Node | None:
+    """Check a tree against the schema. Objections go to `report`; the answer is the tree without what was wrong.
+
+    Mappings of that tree know what was taken out of them (`lost`)."""
     from jsonschema import Draft7Validator
 
     validator = Draft7Validator(json.loads(schema_text()))
@@ -89,30 +83,31 @@ def check(root: Node, report: Report) -> Checked:
     for finding in findings:
         if finding.place not in told:
             report.error(finding.place, finding.message)
-    lost = any(finding.context_lost for finding in findings)
-    drops = {finding.drop for finding in findings}
-    return Checked(None if () in drops else _without(root, drops), lost)
+    drops = {finding.drop: finding.lost for finding in findings if finding.drop is not None}
+    return None if () in drops else _without(root, drops)
 
 
-def _without(node: Node, drops: set[Path]) -> Node:
-    """A copy of the tree without the nodes at `drops`."""
+def _without(node: Node, drops: dict[Path, str]) -> Node:
+    """A copy of the tree without the nodes at `drops` (each with the key that is lost with it)."""
     if not drops:
         return node
-    inner: dict[str | int, set[Path]] = {}
-    for path in drops:
-        inner.setdefault(path[0], set()).add(path[1:])
+    inner: dict[str | int, dict[Path, str]] = {}
+    for path, word in drops.items():
+        inner.setdefault(path[0], {})[path[1:]] = word
     if isinstance(node, MapNode):
         kept = {
-            key: (name, _without(value, inner.get(key, set())))
+            key: (name, _without(value, inner.get(key, {})))
             for key, (name, value) in node.entries.items()
-            if () not in inner.get(key, set())
+            if () not in inner.get(key, {})
         }
-        return MapNode(kept, node.line, node.column, node.flow)
+        # what goes from a mapping further inside is lost there
+        lost = {word or str(path[0]) for path, word in drops.items() if all(isinstance(part, int) for part in path[1:])}
+        return MapNode(kept, node.line, node.column, node.flow, node.lost | lost)
     if isinstance(node, ListNode):
         items = [
-            _without(item, inner.get(index, set()))
+            _without(item, inner.get(index, {}))
             for index, item in enumerate(node.items)
-            if () not in inner.get(index, set())
+            if () not in inner.get(index, {})
         ]
         return ListNode(tuple(items), node.line, node.column)
     return node
@@ -126,13 +121,12 @@ def _findings(error: Any, root: Node) -> list[_Finding]:
     if "propertyNames" in error.absolute_schema_path and isinstance(node, MapNode):
         key = str(error.instance)
         message = f"`{key}` {error.schema.get('errorMessage', 'is no name that can be used here')}"
-        return [_Finding(node.key_place(key), message, (*path, key), True)]
+        return [_Finding(node.key_place(key), message, (*path, key), ANY)]
     if error.validator == "required":
         missing = next((name for name in error.validator_value if name not in error.instance), "a key")
-        return [_Finding(node.place, f"{_label(path)} needs `{missing}`", path, True)]
+        return [_Finding(node.place, f"{_label(path)} needs `{missing}`", None)]
     say = _WORDS.get(error.validator, _general)
-    lost = any(part in _DEFINES_NAMES for part in path) or isinstance(node, MapNode)
-    return [_Finding(node.place, f"{_label(path)} {say(error, node)}", path, lost)]
+    return [_Finding(node.place, f"{_label(path)} {say(error, node)}", path)]
 
 
 def _unknown_keys(error: Any, path: Path, node: Node) -> list[_Finding]:
@@ -143,7 +137,7 @@ def _unknown_keys(error: Any, path: Path, node: Node) -> list[_Finding]:
         hint = f" (did you mean `{meant}`?)" if meant else f"; known here: {listed(known, most=30)}"
         place = node.key_place(key) if isinstance(node, MapNode) else node.place
         value = error.instance[key]
-        lost = meant in _DEFINES_NAMES or (meant is None and isinstance(value, (list, dict)))
+        lost = meant or (ANY if isinstance(value, (list, dict)) else "")
         found.append(_Finding(place, f"unknown key `{key}`{_inside(path)}{hint}", (*path, key), lost))
     return found
 
@@ -189,8 +183,12 @@ def _general(error: Any, node: Node) -> str:
 def _wrong_type(error: Any, node: Node) -> str:
     kinds = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
     words = error.schema.get("errorMessage") or f"must be {' or '.join(_KINDS[kind] for kind in kinds)}"
-    hint = " (text that begins with `{` must be quoted)" if _looks_like_text(node) else ""
-    return f"{words}, not {_shown(node)}{hint if 'string' in kinds else ''}"
+    hint = ""
+    if "string" in kinds:
+        hint = " (text that begins with `{` must be quoted)" if _looks_like_text(node) else ""
+    elif isinstance(node, ScalarNode) and node.lead == 0 and KEY_WITHOUT_BLANK.match(node.raw):
+        hint = " (a blank is missing after the colon)"
+    return f"{words}, not {_shown(node)}{hint}"
 
 
 def _looks_like_text(node: Node) -> bool:
@@ -225,10 +223,15 @@ def _shown(node: Node) -> str:
     return f"`{shown}`" if not isinstance(node.value, str) or shown else "empty text"
 
 
+def _forbidden(error: Any, node: Node) -> str:
+    return f"{error.validator_value.get('errorMessage', 'is not allowed here')}, not {_shown(node)}"
+
+
 _WORDS: dict[str, Callable[[Any, Node], str]] = {
     "type": _wrong_type,
     "enum": _wrong_word,
     "maximum": _too_many,
     "minLength": _empty,
     "minProperties": _empty,
+    "not": _forbidden,
 }

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reconciler.spec.nodes import MapNode, Node
+from reconciler.spec.nodes import ANY, MapNode, Node, as_maps
 
 if TYPE_CHECKING:
     from reconciler.spec.report import Report
+
+
+_HOLD_NAMES = ("args", "params", "grid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,19 @@ class Scope:
             if isinstance(value, MapNode):
                 entries.update(value.items())
         return entries
+
+    def lacks(self, *keys: str) -> bool:
+        """A mistake took something away under one of these keys, or under a key that nobody can name."""
+        return any(not layer.lost.isdisjoint((*keys, ANY)) for layer in self.layers)
+
+    def lost_names(self) -> frozenset[str]:
+        """Names for templates that mistakes took away; `ANY` where it cannot be said which."""
+        lost: set[str] = {ANY} if self.lacks(*_HOLD_NAMES) else set()
+        for layer in self.layers:
+            for key in _HOLD_NAMES:
+                for holder in as_maps(layer.get(key)):
+                    lost |= holder.lost
+        return frozenset(lost)
 
 
 def check_output_words(layer: MapNode, report: Report) -> None:

@@ -23,9 +23,13 @@ class Kind(Enum):
     WORD = "word"
     """One argument of a command: the whole is quoted, but for `$HOME` and the like."""
     TEXT = "text"
-    """Not for a shell: an id, a path, the value of a variable."""
+    """Not for a shell: an id, a name."""
+    ENV = "env"
+    """As TEXT: the value of a variable."""
     PATH = "path"
-    """As TEXT, and `{name}` is a name too."""
+    """As TEXT, and `~` at its beginning is the home folder."""
+    BRACED_PATH = "braced path"
+    """As PATH, and `{name}` is a name too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ Token = Literal | Reference | Variable | Mistake
 @lru_cache(maxsize=8192)
 def tokens_of(text: str, kind: Kind) -> tuple[Token, ...]:
     """Cut a template. What the names in it stand for is not looked at here."""
-    if "$" not in text and (kind is not Kind.PATH or "{" not in text):
+    if "$" not in text and (kind is not Kind.BRACED_PATH or "{" not in text):
         return (Literal(text),) if text else ()
     found = _cut(text, kind)
     return tuple(_spotted(found)) if kind is Kind.COMMAND else tuple(found)
@@ -86,7 +90,7 @@ def _cut(text: str, kind: Kind) -> list[Token]:
     tokens: list[Token] = []
     literal: list[str] = []
     position = 0
-    pattern = _PIECES_AND_BRACES if kind is Kind.PATH else _PIECES
+    pattern = _PIECES_AND_BRACES if kind is Kind.BRACED_PATH else _PIECES
     for match in pattern.finditer(text):
         literal.append(text[position : match.start()])
         position = match.end()

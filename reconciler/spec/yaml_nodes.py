@@ -11,9 +11,10 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from reconciler.spec.nodes import ListNode, MapNode, Node, ScalarNode
+from reconciler.spec.nodes import ANY, ListNode, MapNode, Node, ScalarNode
+from reconciler.spec.report import short
 from reconciler.spec.scalars import core_value, tagged_value
-from reconciler.spec.yaml_words import unprintable, yaml_words
+from reconciler.spec.yaml_words import KEY_WITHOUT_BLANK, unprintable, yaml_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 16 << 20
 MAX_DEPTH = 40
+MAX_NODES = 500_000
 MAX_ALIAS_NODES = 250_000
 
 _OPEN, _CLOSE = "\uf8d2", "\uf8d3"
@@ -69,7 +71,7 @@ def compose(text: str, report: Report) -> Node | None:
     except _TooMuch:
         return None
     except YAMLError as error:
-        place, message = yaml_words(error, text)
+        place, message = yaml_words(error, text, builder.bracket())
         report.error(place, _unmask(message))
         return None
     if builder.root is None:
@@ -103,6 +105,12 @@ def _unmask(text: str) -> str:
     return text.replace(_OPEN, "{").replace(_CLOSE, "}")
 
 
+def _unfit(character: str) -> str:
+    if character == "\0":
+        return "NUL, which is what `\\0` in double quotes means (write `\\\\0`, or use single quotes)"
+    return "half of a character (a lone surrogate)"
+
+
 def _place(event: Any) -> Place:
     return event.start_mark.line + 1, event.start_mark.column + 1
 
@@ -115,6 +123,7 @@ class _Builder:
         self._report = report
         self._open: list[_Open] = []
         self._anchors: dict[str, _Measured | None] = {}
+        self._nodes = 0
         self._alias_nodes = 0
         self._documents = 0
         self._handlers = {
@@ -132,6 +141,18 @@ class _Builder:
         handler = self._handlers.get(type(event).__name__)
         if handler:
             handler(event)
+
+    def bracket(self) -> tuple[Place, str] | None:
+        """The innermost bracket that is open, with its place."""
+        for part in reversed(self._open):
+            mark = part.event.end_mark
+            # a lone `key: value` in a list begins a mapping without a bracket
+            if part.event.flow_style and (mark.line, mark.column) != (
+                part.event.start_mark.line,
+                part.event.start_mark.column,
+            ):
+                return (mark.line + 1, mark.column), "{" if part.is_map else "["
+        return None
 
     def _document(self, event: Any) -> None:
         self._documents += 1
@@ -153,8 +174,9 @@ class _Builder:
         except ValueError as error:
             self._report.error(place, str(error))
             value = raw
-        if _UNFIT.search(raw):
-            self._report.error(place, "no program can be given this text: it holds NUL or a lone surrogate")
+        unfit = _UNFIT.search(raw)
+        if unfit:
+            self._report.error(place, f"no program can be given this text: it holds {_unfit(unfit.group())}")
         self._add(_Measured(ScalarNode(raw, value, *place, _lead(event))), event.anchor)
 
     def _start(self, event: Any, *, is_map: bool) -> None:
@@ -173,7 +195,7 @@ class _Builder:
         place = _place(done.event)
         node: Node
         if done.is_map:
-            node = MapNode(self._entries(done.children), *place, bool(done.event.flow_style))
+            node = self._map(done.children, place, bool(done.event.flow_style))
         else:
             node = ListNode(tuple(child.node for child in done.children), *place)
         self._add(_Measured(node, size, height), done.event.anchor)
@@ -196,6 +218,9 @@ class _Builder:
         self._add(target, None)
 
     def _add(self, measured: _Measured, anchor: str | None) -> None:
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            self._stop(measured.node.place, f"this file holds more than {MAX_NODES:,} values: use a grid, or split it")
         if anchor:
             self._anchors[anchor] = measured
         if self._open:
@@ -203,25 +228,42 @@ class _Builder:
         else:
             self.root = measured.node
 
-    def _entries(self, children: list[_Measured]) -> dict[str, tuple[ScalarNode, Node]]:
+    def _map(self, children: list[_Measured], place: Place, flow: bool) -> MapNode:
         own: dict[str, tuple[ScalarNode, Node]] = {}
         merge: tuple[ScalarNode, Node] | None = None
+        lost: set[str] = set()
         for index in range(0, len(children) - 1, 2):
             key, value = children[index].node, children[index + 1].node
             if not isinstance(key, ScalarNode):
                 self._report.error(key.place, "a key must be a single word, not a list or a mapping")
-            elif key.raw in own or (key.raw == "<<" and merge):
+                lost.add(ANY)
+                continue
+            key, value = self._parted(key, value) if flow and ":" in key.raw else (key, value)
+            if key.raw in own or (key.raw == "<<" and merge):
                 first = own[key.raw][0] if key.raw in own else key
                 where = f": it stands on line {first.line} already" if key.raw in own else ""
                 self._report.error(key.place, f"the key `{key.raw}` is written twice{where}")
+                lost.add(key.raw if key.raw in own else ANY)
             elif key.raw == "<<":
                 merge = key, value
             else:
                 own[key.raw] = key, value
-        return self._merged(own, *merge) if merge else own
+        entries = self._merged(own, *merge, lost) if merge else own
+        return MapNode(entries, *place, flow, frozenset(lost))
+
+    def _parted(self, key: ScalarNode, value: Node) -> tuple[ScalarNode, Node]:
+        """`{lr:3}` is a key `lr:3` without a value to YAML, and never meant so."""
+        colon = key.raw.find(":")
+        bare = key.lead == 0 and isinstance(value, ScalarNode) and not value.raw
+        if not bare or not KEY_WITHOUT_BLANK.match(key.raw):
+            return key, value
+        name, raw = key.raw[:colon], key.raw[colon + 1 :]
+        place = key.place_at(colon)
+        self._report.error(place, f"a blank is missing after the colon: write `{name}: {short(raw)}`")
+        return ScalarNode(name, name, *key.place, 0), ScalarNode(raw, core_value(raw), *key.place_at(colon + 1), 0)
 
     def _merged(
-        self, own: dict[str, tuple[ScalarNode, Node]], key: ScalarNode, value: Node
+        self, own: dict[str, tuple[ScalarNode, Node]], key: ScalarNode, value: Node, lost: set[str]
     ) -> dict[str, tuple[ScalarNode, Node]]:
         """`<<: *base`: the keys of the base come first; a key written here wins, then an earlier base."""
         sources = value.items if isinstance(value, ListNode) else (value,)
@@ -229,7 +271,9 @@ class _Builder:
         for source in sources:
             if not isinstance(source, MapNode):
                 self._report.error(key.place, "`<<` takes a mapping, such as `*name` of an anchored one")
+                lost.add(ANY)
                 continue
+            lost |= source.lost
             for name, entry in source.entries.items():
                 merged.setdefault(name, entry)
         merged.update(own)

@@ -17,6 +17,9 @@ from reconciler.store.paths import StatePaths
 
 WAITING_MAX_LINES = 10_000
 """How many lines are kept in memory while they cannot be written."""
+LINE_MAX_BYTES = 1 << 20
+"""A longer line is none that exq wrote; it counts as damaged, and is never held in memory as a whole."""
+_TOO_LONG = b"\0\n"
 _BLOCK_BYTES = 65536
 
 
@@ -181,7 +184,13 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
 
 def _forward(path: Path) -> Iterator[bytes]:
     with mapped("read", path), suppress(FileNotFoundError), path.open("rb") as file:
-        yield from (line for line in file if line.strip())
+        while line := file.readline(LINE_MAX_BYTES):
+            if len(line) == LINE_MAX_BYTES and not line.endswith(b"\n"):
+                while line and not line.endswith(b"\n"):
+                    line = file.readline(LINE_MAX_BYTES)
+                line = _TOO_LONG
+            if line.strip():
+                yield line
 
 
 def _backward(path: Path) -> Iterator[bytes]:
@@ -193,7 +202,7 @@ def _backward(path: Path) -> Iterator[bytes]:
             step = min(_BLOCK_BYTES, place)
             place = file.seek(place - step)
             lines = (file.read(step) + head).splitlines(keepends=True)
-            head = lines[0]
+            head = lines[0] if len(lines[0]) <= LINE_MAX_BYTES else _TOO_LONG
             yield from (line for line in lines[:0:-1] if line.strip())
         if head.strip():
             yield head

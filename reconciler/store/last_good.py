@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from hashlib import sha256
 from pathlib import Path
 
@@ -48,6 +49,6 @@ class LastGoodTexts:
 
     def _file(self, path: str) -> Path:
         name = component(path)
-        if len(name.encode()) > _NAME_MAX_BYTES:
-            name = f"long-{sha256(path.encode()).hexdigest()}"
+        if len(os.fsencode(name)) > _NAME_MAX_BYTES:
+            name = f"long-{sha256(os.fsencode(path)).hexdigest()}"
         return self._folder / name

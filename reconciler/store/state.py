@@ -29,7 +29,7 @@ class StateFolder:
         return requests.set_aside_damaged(self._paths)
 
     def markers(self) -> frozenset[str]:
-        """The names of the markers in the spool: of attempts without a verdict beside their files. Raises StoreError."""
+        """The markers in the spool: attempts without a verdict beside their files. Raises StoreError."""
         with mapped("read", self._paths.spool):
             return frozenset(os.listdir(self._paths.spool)) if self._paths.spool.is_dir() else frozenset()
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from reconciler.model.enums import ActionKind, Reason
+from reconciler.model.enums import ActionKind, JobStatus, Reason
 from reconciler.model.facts import HostView
 from reconciler.model.plan import Settle
 from reconciler.model.snapshot import Snapshot
 from reconciler.model.spec import SpecError
 from reconciler.view import look
-from reconciler.view.diff_rows import NAME_WIDTH, WHAT_WIDTH, group_lines
+from reconciler.view.diff_rows import ALIKE_SHOWN, NAME_WIDTH, WHAT_WIDTH, group_lines
 from reconciler.view.sort import Sorted, sort_plan
 from reconciler.view.style import Style, hang, table
 from reconciler.view.times import iso_utc, spoken
@@ -19,17 +20,23 @@ from reconciler.view.words import UNKNOWN_REASONS, count
 ERRORS_SHOWN = 10
 
 
-def render_diff(snapshot: Snapshot, style: Style, *, verbose: bool = False, hints: bool = True) -> str:
-    """The plan for people: what would be done, what is not done and why.
+def render_diff(
+    snapshot: Snapshot,
+    style: Style,
+    *,
+    verbose: bool = False,
+) -> str:
+    """The plan for people: what would be done, what is not done and why. `verbose` leaves nothing out.
 
-    `verbose` leaves nothing out; `hints` adds the next command to type."""
+    It ends with one line that sums it up."""
     found = sort_plan(snapshot)
     blocks = [
         [_header(snapshot)],
         _spec_errors(snapshot, style, verbose),
+        alert_lines(snapshot, style),
         _unknown(snapshot, found, style),
         table(group_lines(snapshot, found, verbose), style, (NAME_WIDTH, WHAT_WIDTH)),
-        _closing(snapshot, found, style, hints),
+        [style.bold(_summary_line(found))],
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
@@ -54,10 +61,15 @@ def _spec_errors(snapshot: Snapshot, style: Style, verbose: bool) -> list[str]:
     lines = [style.paint(str(error), "yellow" if error.warning else "red") for error in shown]
     if len(errors) > len(shown):
         lines.append(f"... and {count(len(errors) - len(shown), 'more mistake')} (exq validate)")
-    return lines + _file_notes(snapshot, style)
+    return lines + file_notes(snapshot, style)
 
 
-def _file_notes(snapshot: Snapshot, style: Style) -> list[str]:
+def alert_lines(snapshot: Snapshot, style: Style) -> list[str]:
+    """What a person should know at once, a line each."""
+    return [line for alert in look.alerts_of(snapshot) for line in hang(style.paint("!", "red"), alert, style)]
+
+
+def file_notes(snapshot: Snapshot, style: Style) -> list[str]:
     """What is done about files that could not be taken as they are."""
     lines: list[str] = []
     for file in snapshot.desired.files:
@@ -87,10 +99,14 @@ def _unknown(snapshot: Snapshot, found: Sorted, style: Style) -> list[str]:
     return lines
 
 
-def _closing(snapshot: Snapshot, found: Sorted, style: Style, hints: bool) -> list[str]:
-    lines = [style.bold(_summary_line(found))]
-    following = _next_command(snapshot, found) if hints else ""
-    return [*lines, f"Next: {following}"] if following else lines
+def next_step(snapshot: Snapshot, daemon: Mapping[str, object] | None = None) -> str:
+    """What to type next, or that the loop `daemon` does it anyway; empty when there is nothing to say."""
+    found = sort_plan(snapshot)
+    if found.actions and daemon:
+        pid = f" (pid {daemon['pid']})" if daemon.get("pid") else ""
+        return f"The loop{pid} will carry it out."
+    following = _next_command(snapshot, found)
+    return f"Next: {following}" if following else ""
 
 
 def _summary_line(found: Sorted) -> str:
@@ -122,9 +138,16 @@ def _next_command(snapshot: Snapshot, found: Sorted) -> str:
         name = look.short_name(snapshot, stuck)
         if snapshot.plan.states[stuck].reason is Reason.NO_COMMAND:
             return f"exq why {name}"
-        return f"exq why {name}, exq logs {name}, exq retry {name}"
+        return f"exq why {name}, exq logs {name}, exq retry {_stuck_together(found, stuck) or name}"
     waiting = found.first("waiting")
     return f"exq why {look.short_name(snapshot, waiting)}" if waiting else ""
+
+
+def _stuck_together(found: Sorted, stuck: str) -> str:
+    """The project of a stuck job where many jobs of it are stuck: they may be retried all at once."""
+    project = stuck.partition("/")[0]
+    number = sum(len(same) for same in found.holds if same[0].status is JobStatus.STUCK and same[0].project == project)
+    return project if number > ALIKE_SHOWN else ""
 
 
 def diff_json(snapshot: Snapshot) -> dict[str, Any]:
@@ -170,11 +193,11 @@ def _action_json(action: Any) -> dict[str, Any]:
 
 
 def error_json(error: SpecError) -> dict[str, Any]:
-    """A mistake in a spec, with its place."""
+    """A mistake in a spec, with its place: null where it concerns the file as a whole."""
     return {
         "path": error.path,
-        "line": error.line,
-        "column": error.column,
+        "line": error.line or None,
+        "column": error.column or None,
         "message": error.message,
         "warning": error.warning,
     }

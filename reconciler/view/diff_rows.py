@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 
 from reconciler.model.enums import ActionKind, JobStatus, Reason
@@ -102,11 +103,16 @@ def _action_rows(snapshot: Snapshot, actions: list[Action], verbose: bool) -> It
     together: dict[tuple[object, ...], list[Action]] = {}
     for number, action in enumerate(actions):
         alone = number if verbose or action.kind is ActionKind.LAUNCH else -1
-        words = (action.kind._value_, action.reason._value_, action.message, getattr(action, "retry_at", None))
+        # what completes a job names its own files: the reason alone says that they are alike
+        message = "" if action.kind is ActionKind.COMPLETE else action.message
+        words = (action.kind._value_, action.reason._value_, message, getattr(action, "retry_at", None))
         together.setdefault((*words, alone), []).append(action)
     for same in together.values():
         if len(same) > ALIKE_SHOWN:
-            yield _action_row(snapshot, same[0], count(len(same), "job")), len(same)
+            first = same[0]
+            if any(action.message != first.message for action in same):
+                first = replace(first, message="")
+            yield _action_row(snapshot, first, count(len(same), "job")), len(same)
         else:
             for action in same:
                 yield _action_row(snapshot, action, _id(action.job)), 1

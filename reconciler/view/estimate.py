@@ -8,8 +8,10 @@ from reconciler.model.enums import JobStatus, Reason
 from reconciler.model.plan import JobState, PhaseState
 from reconciler.model.snapshot import Snapshot
 from reconciler.view import look
+from reconciler.view.times import about_left, spoken
 
 _UNFINISHED = (JobStatus.PENDING, JobStatus.FAILED_OOM, JobStatus.FAILED_OTHER)
+_WAITS_FOR_A_PERSON = (Reason.NEEDS_STUCK, Reason.PAUSED, Reason.NO_SUCH_GPU)
 
 
 def median(values: Sequence[float]) -> float:
@@ -24,7 +26,8 @@ def typical_s(snapshot: Snapshot, jobs: Iterable[JobState]) -> float | None:
     durations = []
     for state in jobs:
         attempt = look.record_of(snapshot, state.job).last
-        if state.status is JobStatus.COMPLETED and attempt and attempt.started_at and attempt.ended_at:
+        hung = state.reason is Reason.HUNG_TAIL  # what it took was the waiting for it
+        if state.status is JobStatus.COMPLETED and not hung and attempt and attempt.started_at and attempt.ended_at:
             durations.append(attempt.ended_at - attempt.started_at)
     return median(durations) if durations else None
 
@@ -38,14 +41,38 @@ def job_left_s(snapshot: Snapshot, state: JobState, typical: float | None) -> fl
     return max(0.0, typical - (snapshot.now - start))
 
 
+def job_left_words(snapshot: Snapshot, state: JobState, typical: float | None) -> str:
+    """`about 9 min left`, or that it takes longer than the others did; nothing where they tell nothing."""
+    left = job_left_s(snapshot, state, typical)
+    if left is None or typical is None:
+        return ""
+    return about_left(left) if left >= 1 else f"longer than the others took (about {spoken(typical)})"
+
+
 def phase_left_s(snapshot: Snapshot, project: str, phase: str) -> float | None:
-    """Seconds until every job of a phase has run, at the parallelism of now; 0 when done, None without data."""
-    return _left(snapshot, project, look.jobs_of(snapshot, project, phase))
+    """Seconds until every job of a phase has run, at the parallelism of now; 0 when it is done.
+
+    None without data, and for work that only a person can move."""
+    jobs = look.jobs_of(snapshot, project, phase)
+    if any(state.is_hold for state in jobs) and not any(_moves(state) for state in jobs):
+        return None
+    return _left(snapshot, project, jobs)
+
+
+def _moves(state: JobState) -> bool:
+    """It runs, or will run without anybody's doing."""
+    waits = state.status in _UNFINISHED and state.reason not in _WAITS_FOR_A_PERSON
+    return waits or state.status is JobStatus.RUNNING
+
+
+def any_runs(snapshot: Snapshot) -> bool:
+    """Some job of the specs runs."""
+    return any(phase.counts.get(JobStatus.RUNNING) for phase in snapshot.plan.phases)
 
 
 def _left(snapshot: Snapshot, project: str, jobs: Sequence[JobState]) -> float | None:
     running = [state for state in jobs if state.status is JobStatus.RUNNING]
-    waiting = sum(state.status in _UNFINISHED and state.reason is not Reason.NEEDS_STUCK for state in jobs)
+    waiting = sum(_moves(state) for state in jobs) - len(running)
     if not running and not waiting:
         return 0.0
     typical = typical_s(snapshot, jobs)
@@ -68,12 +95,17 @@ def _slots(snapshot: Snapshot, project: str) -> int:
 
 
 def project_left_s(snapshot: Snapshot, project: str) -> float | None:
-    """Seconds until a project is through: the longest chain of phases; None while a phase on it has no data."""
+    """Seconds until a project is through: the longest chain of phases; None while a phase on it has no data.
+
+    Work that only a person can move is left out; where there is no other, None."""
     phases = [phase for phase in snapshot.plan.phases if phase.project == project]
     if any(_has_no_data(phase) for phase in phases):
         return None
     by_phase: dict[str, list[JobState]] = {}
-    for state in look.jobs_of(snapshot, project):
+    jobs = look.jobs_of(snapshot, project)
+    if not any(_moves(state) for state in jobs):
+        return None
+    for state in jobs:
         by_phase.setdefault(state.phase, []).append(state)
     finish: dict[str, float] = {}
     for phase in in_order(phases):

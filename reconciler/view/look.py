@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reconciler.model.enums import JobStatus, Reason
+from reconciler.model.enums import ActionKind, JobStatus, Reason
 from reconciler.model.facts import AttemptFacts, Gpu, GpuProcess, HostView, Unknown
 from reconciler.model.ledger import AttemptRecord, JobRecord
 from reconciler.model.names import ANALYSIS_ID, job_key
@@ -13,6 +13,7 @@ from reconciler.model.snapshot import Snapshot
 from reconciler.model.spec import MAIN_PHASE, Project
 from reconciler.planner.draft import host_of as host_of_spec
 from reconciler.planner.placement import is_free, pool_of
+from reconciler.planner.release import DEFAULT_LINGER_S, screens_of, what_is_left
 
 _NEVER_RAN = (Reason.LAUNCH_LOST, Reason.LOCK_HELD)
 
@@ -102,6 +103,31 @@ def short_name(snapshot: Snapshot, key: str) -> str:
 def main_alone(phase: PhaseState, phases: tuple[PhaseState, ...]) -> bool:
     """The phase is the implied one of a project without phases."""
     return phase.phase == MAIN_PHASE and sum(other.project == phase.project for other in phases) == 1
+
+
+def ended_but_held(snapshot: Snapshot, key: str) -> list[str]:
+    """In words, what is left of the attempts of a job that have ended and still hold their slot or GPU."""
+    record = record_of(snapshot, key)
+    return [
+        f"attempt {attempt.number} has ended, {words}"
+        for attempt in record.attempts
+        if attempt.verdict is not None and not attempt.released and (words := _what_is_left(snapshot, attempt))
+    ]
+
+
+def _what_is_left(snapshot: Snapshot, attempt: AttemptRecord) -> str:
+    facts, view = facts_of(snapshot, attempt), snapshot.observed.hosts.get(attempt.host)
+    if facts is None or not isinstance(view, HostView) or attempt.path in snapshot.plan.released:
+        return ""
+    project = snapshot.desired.projects.get(attempt.job.partition("/")[0])
+    linger_s = project.linger_s if project is not None else DEFAULT_LINGER_S
+    return what_is_left(snapshot.now, attempt, facts, screens_of(attempt, view), ended_at(attempt) or 0.0, linger_s)
+
+
+def alerts_of(snapshot: Snapshot) -> tuple[str, ...]:
+    """What a person should know, without what the action that gives a job up says anyway."""
+    given_up = {f"{a.job} is stuck: {a.message}" for a in snapshot.plan.actions if a.kind is ActionKind.FAIL}
+    return tuple(alert for alert in snapshot.plan.alerts if alert not in given_up)
 
 
 def is_orphan(snapshot: Snapshot, state: JobState) -> bool:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from html import escape
 
 from reconciler.model.enums import JobStatus
+from reconciler.model.ledger import ProjectRun
 from reconciler.model.plan import JobState, PhaseState
 from reconciler.model.snapshot import Snapshot
 from reconciler.view import look
 from reconciler.view.estimate import phase_left_s, project_left_s
 from reconciler.view.report_page import page
-from reconciler.view.summary import phase_span
+from reconciler.view.runs import run_end, run_name, run_of
 from reconciler.view.timeline import timeline
 from reconciler.view.times import about_left, compact, stamp
 from reconciler.view.words import count, gpu_list, sentence, sentence_and_word
@@ -24,11 +25,13 @@ def report_html(snapshot: Snapshot, project: str) -> str:
     spec = snapshot.desired.projects[project]
     jobs = look.jobs_of(snapshot, project)
     phases = [phase for phase in snapshot.plan.phases if phase.project == project]
-    meta = f"{escape(spec.source)} at {escape(snapshot.desired.revision)}, as of {stamp(snapshot.now)}"
-    drawn = timeline(snapshot, project)
+    run = run_of(snapshot, project)
+    which = f", {run_name(run)}" if run_name(run) else ""
+    meta = f"{escape(spec.source)} at {escape(snapshot.desired.revision)}, as of {stamp(snapshot.now)}{which}"
+    drawn = timeline(snapshot, project, run)
     body = [
         f'<header><h1>{escape(project)}</h1><p class="meta">{meta}</p></header>',
-        _tiles(snapshot, project, jobs),
+        _tiles(snapshot, project, jobs, run),
         _section("Phases", "".join(_phase(snapshot, phase) for phase in phases)),
         _section("Failures", _failures(snapshot, jobs)),
         _section("Attempts over time", f'<div class="scroll lanes">{drawn}</div>{_legend()}' if drawn else ""),
@@ -42,10 +45,9 @@ def _section(title: str, content: str) -> str:
     return f"<section><h2>{title}</h2>{content}</section>" if content else ""
 
 
-def _tiles(snapshot: Snapshot, project: str, jobs: Sequence[JobState]) -> str:
+def _tiles(snapshot: Snapshot, project: str, jobs: Sequence[JobState], run: ProjectRun | None) -> str:
     numbers = {status: sum(state.status is status for state in jobs) for status in JobStatus}
     waiting = len(jobs) - sum(numbers[s] for s in (JobStatus.COMPLETED, JobStatus.RUNNING, JobStatus.STUCK))
-    span = phase_span(snapshot, jobs)
     tiles = [(f"{numbers[JobStatus.COMPLETED]} of {len(jobs)}", "completed")]
     tiles += [
         (str(number), word)
@@ -56,9 +58,10 @@ def _tiles(snapshot: Snapshot, project: str, jobs: Sequence[JobState]) -> str:
         )
         if number
     ]
-    tiles += [(compact(span[1] - span[0]), "wall-clock")] if span else []
-    left = project_left_s(snapshot, project) if waiting or numbers[JobStatus.RUNNING] else None
-    tiles += [(about_left(left).removeprefix("about ").removesuffix(" left"), "left (estimate)")] if left else []
+    tiles += [(compact(run_end(snapshot, run) - run.started_at), "wall-clock")] if run else []
+    left = project_left_s(snapshot, project) if numbers[JobStatus.RUNNING] else None
+    words = about_left(left).removeprefix("about ").removesuffix(" left") if left is not None and left >= 1 else ""
+    tiles += [(words, "left (estimate)")] if words else []
     return f'<ul class="tiles">{"".join(f"<li><b>{number}</b><span>{word}</span></li>" for number, word in tiles)}</ul>'
 
 
@@ -85,7 +88,7 @@ def _phase_note(snapshot: Snapshot, phase: PhaseState) -> str:
     words = [] if phase.open else [phase.waiting_on]
     words += [f"{phase.counts[status]} {status}" for status in (JobStatus.RUNNING, *FAILED) if phase.counts.get(status)]
     left = phase_left_s(snapshot, phase.project, phase.phase)
-    words += [about_left(left)] if left and phase.open else []
+    words += [about_left(left)] if left and left >= 1 and phase.counts.get(JobStatus.RUNNING) else []
     text = ", ".join(word for word in words if word)
     return f'<span class="note">{escape(text)}</span>' if text else ""
 

@@ -67,7 +67,8 @@ def sort_plan(snapshot: Snapshot) -> Sorted:
         elif state.drift:
             drifted.append(state)
     summary = _summary(snapshot, tally)
-    return Sorted(actions, draw_together(held), draw_together(drifted), orphans, summary, len(snapshot.desired.index))
+    total = sum(key in asked_for for key in snapshot.plan.states)
+    return Sorted(actions, draw_together(held), draw_together(drifted), orphans, summary, total)
 
 
 def draw_together(states: Iterable[JobState]) -> list[Alike]:

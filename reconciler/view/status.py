@@ -9,9 +9,9 @@ from reconciler.model.facts import Unknown
 from reconciler.model.plan import JobState, PhaseState
 from reconciler.model.snapshot import Snapshot
 from reconciler.view import look
-from reconciler.view.diff import host_words
-from reconciler.view.diff_rows import ROWS_SHOWN, stuck_verb, waiting_words
-from reconciler.view.estimate import job_left_s, phase_left_s, typical_s
+from reconciler.view.diff import alert_lines, file_notes, host_words
+from reconciler.view.diff_rows import ALIKE_SHOWN, ROWS_SHOWN, stuck_verb, waiting_words
+from reconciler.view.estimate import any_runs, job_left_words, phase_left_s, typical_s
 from reconciler.view.look import GpuUse
 from reconciler.view.sort import Alike, draw_together
 from reconciler.view.status_json import status_json
@@ -31,9 +31,10 @@ def render_status(snapshot: Snapshot, style: Style, daemon: Mapping[str, object]
     `daemon`: the loop that holds the state folder (`pid`, `host`, `since` in epoch seconds), empty when there is
     none; None leaves that line out."""
     states = [state for state in snapshot.plan.states.values() if state.job in snapshot.desired.index]
+    moves = daemon is None or bool(daemon) or any_runs(snapshot)
     blocks = [
         _warnings(snapshot, style),
-        *_projects(snapshot, style),
+        *_projects(snapshot, style, estimate=moves),
         _running(snapshot, states, style),
         _waiting(snapshot, states, style),
         _stuck(snapshot, states, style),
@@ -53,25 +54,30 @@ def _warnings(snapshot: Snapshot, style: Style) -> list[str]:
     lines: list[str] = []
     for message in snapshot.plan.unknown:
         lines += hang(style.paint("?", "cyan"), message, style)
-    wrong = sum(not error.warning for error in snapshot.desired.errors)
-    if wrong:
-        words = f"{count(wrong, 'mistake')} in the specs; their last good version is in force (exq validate)"
+    lines += alert_lines(snapshot, style)
+    mistakes = [error for error in snapshot.desired.errors if not error.warning]
+    paths = {file.path for file in snapshot.desired.files}
+    said = [str(error) for error in mistakes if error.path not in paths]
+    if len(said) < len(mistakes):
+        said.append(f"{count(len(mistakes) - len(said), 'mistake')} in the specs (exq validate)")
+    for words in said:
         lines += hang(style.paint("!", "red"), words, style)
-    return lines
+    return lines + file_notes(snapshot, style)
 
 
-def _projects(snapshot: Snapshot, style: Style) -> list[list[str]]:
+def _projects(snapshot: Snapshot, style: Style, *, estimate: bool) -> list[list[str]]:
     by_project: dict[str, list[PhaseState]] = {}
     for phase in snapshot.plan.phases:
         by_project.setdefault(phase.project, []).append(phase)
     if not by_project:
         return [["The specs ask for no job."]]
-    return [_project(snapshot, name, phases, style) for name, phases in by_project.items()]
+    return [_project(snapshot, name, phases, style, estimate=estimate) for name, phases in by_project.items()]
 
 
-def _project(snapshot: Snapshot, name: str, phases: Sequence[PhaseState], style: Style) -> list[str]:
+def _project(snapshot: Snapshot, name: str, phases: Sequence[PhaseState], style: Style, *, estimate: bool) -> list[str]:
     paused = "  (paused; exq resume " + name + ")" if name in snapshot.ledger.paused else ""
-    lines = [f"{style.bold(name)}: {progress_words(snapshot, name, phases)}{style.paint(paused, 'yellow')}"]
+    progress = progress_words(snapshot, name, phases, estimate=estimate)
+    lines = [f"{style.bold(name)}: {progress}{style.paint(paused, 'yellow')}"]
     width = max(len(phase.phase) for phase in phases)
     digits = max(len(f"{look.total(phase)}") for phase in phases)
     for phase in phases:
@@ -79,7 +85,7 @@ def _project(snapshot: Snapshot, name: str, phases: Sequence[PhaseState], style:
         lead = "" if alone else f"{phase.phase:<{width}}  "
         done, total = look.done(phase), look.total(phase)
         numbers = f"{done:>{digits}}/{total:<{digits}}"
-        words = "" if alone else _phase_words(snapshot, phase)
+        words = "" if alone else _phase_words(snapshot, phase, estimate=estimate)
         lines.append(f"  {lead}{bar(done, total, style)} {numbers}  {words}".rstrip())
     return lines + _analysis(snapshot, name, style)
 
@@ -97,13 +103,13 @@ def _analysis(snapshot: Snapshot, project: str, style: Style) -> list[str]:
     return hang("  ", f"analysis {short_clock(verdict.at, snapshot.now)}: {how}; {logs}", style)
 
 
-def _phase_words(snapshot: Snapshot, phase: PhaseState) -> str:
+def _phase_words(snapshot: Snapshot, phase: PhaseState, *, estimate: bool) -> str:
     if not phase.open and phase.waiting_on:
         return phase.waiting_on
     shown = [status for status in JobStatus if status not in (JobStatus.PENDING, JobStatus.COMPLETED)]
     words = [f"{phase.counts[status]} {status}" for status in shown if phase.counts.get(status)]
-    left = phase_left_s(snapshot, phase.project, phase.phase)
-    return ", ".join([*words, about_left(left)] if left else words)
+    left = phase_left_s(snapshot, phase.project, phase.phase) if estimate else None
+    return ", ".join([*words, about_left(left)] if left is not None and left >= 1 else words)
 
 
 def _running(snapshot: Snapshot, states: Sequence[JobState], style: Style) -> list[str]:
@@ -127,7 +133,7 @@ def _running_row(snapshot: Snapshot, state: JobState, typical: float | None) -> 
     pid = look.payload_pid(snapshot, attempt) if attempt else None
     age = "starting" if start is None else spoken(snapshot.now - start)
     number = f"attempt {attempt.number}" if attempt and attempt.number > 1 else ""
-    left = about_left(left_s) if start and (left_s := job_left_s(snapshot, state, typical)) is not None else ""
+    left = job_left_words(snapshot, state, typical) if start else ""
     odd = "" if state.reason in (Reason.RUNNING, Reason.STARTING) else sentence_and_word(state.message, state.reason)
     changed = "command changed since it started; left alone" if state.drift else ""
     words = ", ".join(word for word in (f"pid {pid}" if pid else "", number, left, odd, changed) if word)
@@ -146,11 +152,16 @@ def _waiting(snapshot: Snapshot, states: Sequence[JobState], style: Style) -> li
 
 
 def _stuck(snapshot: Snapshot, states: Sequence[JobState], style: Style) -> list[str]:
-    """Stuck jobs, each with what to type."""
-    stuck = [state for state in states if state.status is JobStatus.STUCK]
-    rows: list[Line] = [_stuck_row(snapshot, state) for state in stuck[:ROWS_SHOWN]]
-    if len(stuck) > ROWS_SHOWN:
-        rows.append(f"    ... and {len(stuck) - ROWS_SHOWN:,} more (exq status --json)")
+    """Stuck jobs, with what to type; many that are stuck alike are one row."""
+    stuck = draw_together(state for state in states if state.status is JobStatus.STUCK)
+    rows: list[Line] = []
+    hidden = 0
+    for alike in stuck:
+        told = [(alike[0], count(len(alike), "job"))] if len(alike) > ALIKE_SHOWN else [(one, "") for one in alike]
+        hidden += 0 if len(rows) + len(told) <= ROWS_SHOWN else len(alike)
+        rows += [_stuck_row(snapshot, *one) for one in told] if len(rows) + len(told) <= ROWS_SHOWN else []
+    if hidden:
+        rows.append(f"    ... and {hidden:,} more (exq status --json)")
     return table([Heading("stuck"), *rows], style) if rows else []
 
 
@@ -165,11 +176,14 @@ def _waiting_row(snapshot: Snapshot, alike: Alike) -> Row:
     return Row(".", (name, heading(first.project, first.phase, alone), why + when))
 
 
-def _stuck_row(snapshot: Snapshot, state: JobState) -> Row:
+def _stuck_row(snapshot: Snapshot, state: JobState, many: str) -> Row:
+    """One stuck job; with `many` (`8 jobs`) it stands for that many."""
     name = look.short_name(snapshot, state.job)
     why = sentence_and_word(state.message, state.reason)
-    commands = ", ".join(command(f"exq {verb} {name}") for verb in (stuck_verb(state), "retry"))
-    return Row("!", (label(snapshot, state.job), f"{why}; {commands}"))
+    commands = [command(f"exq {stuck_verb(state)} {name}")]
+    if state.reason is not Reason.NO_COMMAND:
+        commands.append(command(f"exq retry {state.project if many else name}"))
+    return Row("!", (many or label(snapshot, state.job), f"{why}; {', '.join(commands)}"))
 
 
 def _left_alone(snapshot: Snapshot, style: Style) -> list[str]:

@@ -11,13 +11,14 @@ from reconciler.model.plan import JobState, PhaseState
 from reconciler.model.snapshot import Snapshot
 from reconciler.view import look
 from reconciler.view.diff import error_json
-from reconciler.view.estimate import phase_left_s
+from reconciler.view.estimate import any_runs, phase_left_s
 from reconciler.view.look import GpuUse
 from reconciler.view.times import iso_utc
 
 
 def status_json(snapshot: Snapshot, daemon: Mapping[str, object] | None = None) -> dict[str, Any]:
     """Where everything stands. `daemon` is passed through: the loop that runs, or None."""
+    moves = daemon is not None or any_runs(snapshot)
     states = [state for state in snapshot.plan.states.values() if not look.is_analysis(state.job)]
     return {
         "schema": "exq.status/v1",
@@ -25,7 +26,7 @@ def status_json(snapshot: Snapshot, daemon: Mapping[str, object] | None = None) 
         "specs_rev": snapshot.desired.revision,
         "settled": snapshot.plan.settled,
         "jobs": [job_json(snapshot, state) for state in states],
-        "phases": [_phase(snapshot, phase) for phase in snapshot.plan.phases],
+        "phases": [_phase(snapshot, phase, estimate=moves) for phase in snapshot.plan.phases],
         "hosts": [_host(snapshot, name) for name in snapshot.observed.hosts],
         "requests": [
             {"id": r.id, "kind": str(r.kind), "target": r.target, "by": r.by, "at": iso_utc(r.at)}
@@ -76,8 +77,8 @@ def _output_paths(snapshot: Snapshot, state: JobState) -> list[str]:
     return list(facts.paths) if isinstance(facts, OutputFacts) else []
 
 
-def _phase(snapshot: Snapshot, phase: PhaseState) -> dict[str, Any]:
-    left_s = phase_left_s(snapshot, phase.project, phase.phase)
+def _phase(snapshot: Snapshot, phase: PhaseState, *, estimate: bool) -> dict[str, Any]:
+    left_s = phase_left_s(snapshot, phase.project, phase.phase) if estimate else None
     return {
         "project": phase.project,
         "name": phase.phase,

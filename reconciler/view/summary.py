@@ -6,26 +6,27 @@ from collections.abc import Sequence
 from os.path import dirname, splitext
 from typing import Any
 
-from reconciler.model.enums import JobStatus
-from reconciler.model.ledger import AttemptRecord, ProjectRun
+from reconciler.model.enums import JobStatus, Reason
+from reconciler.model.ledger import ProjectRun
 from reconciler.model.plan import JobState, PhaseState
 from reconciler.model.secrets import redacted
 from reconciler.model.snapshot import Snapshot
 from reconciler.model.spec import Job, Phase, Project, RetryPolicy
 from reconciler.view import look
 from reconciler.view.diff_rows import stuck_verb
+from reconciler.view.runs import oom_retries, run_end, run_name, run_span
 from reconciler.view.times import compact, iso_utc, stamp
 from reconciler.view.words import count, sentence_and_word
 
 
-def summary_markdown(snapshot: Snapshot, project: str, run: ProjectRun, result_files: Sequence[str]) -> str:
-    """The report of one run as Markdown, times in the local zone.
+def summary_markdown(snapshot: Snapshot, project: str, run: ProjectRun | None, result_files: Sequence[str]) -> str:
+    """The report of one run as Markdown, times in the local zone. `run` is None for a project that never ran here.
 
     `result_files` below the project's folder are named from there."""
     jobs = look.jobs_of(snapshot, project)
     parts = [
-        _head(snapshot, project, run, jobs),
-        _phases(snapshot, project),
+        [*_head(snapshot, project, run), f"**Jobs**: {_job_counts(snapshot, jobs, run)}"],
+        _phases(snapshot, project, run),
         _stuck(snapshot, jobs),
         ["## Results Files", "", *(_files(_as_named(snapshot, project, result_files)) or ["- none"])],
         ["## Next Steps", "", *_next_steps(snapshot, project, jobs)],
@@ -33,24 +34,25 @@ def summary_markdown(snapshot: Snapshot, project: str, run: ProjectRun, result_f
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
-def _head(snapshot: Snapshot, project: str, run: ProjectRun, jobs: Sequence[JobState]) -> list[str]:
+def _head(snapshot: Snapshot, project: str, run: ProjectRun | None) -> list[str]:
+    which = f" ({run_name(run)})" if run_name(run) else ""
+    lines = ["# Experiment Queue Summary", "", f"**Project**: {project}{which}"]
+    if run is None:
+        return [*lines, "**Started**: not run here", "**Completed**: -", "**Total wall-clock**: -"]
     settled = run.settled_at
-    end = snapshot.now if settled is None else settled
     return [
-        "# Experiment Queue Summary",
-        "",
-        f"**Project**: {project}",
+        *lines,
         f"**Started**: {stamp(run.started_at)}",
         f"**Completed**: {stamp(settled) if settled is not None else 'not yet'}",
-        f"**Total wall-clock**: {compact(end - run.started_at)}{'' if settled is not None else ' so far'}",
-        f"**Jobs**: {_job_counts(snapshot, jobs)}",
+        f"**Total wall-clock**: {compact(run_end(snapshot, run) - run.started_at)}"
+        f"{'' if settled is not None else ' so far'}",
     ]
 
 
-def _job_counts(snapshot: Snapshot, jobs: Sequence[JobState]) -> str:
+def _job_counts(snapshot: Snapshot, jobs: Sequence[JobState], run: ProjectRun | None) -> str:
     """The seed's three numbers; what still runs or waits is added while there is any."""
     completed = [state for state in jobs if state.status is JobStatus.COMPLETED]
-    retried = sum(oom_retries(snapshot, state.job) > 0 for state in completed)
+    retried = sum(oom_retries(snapshot, state.job, run) > 0 for state in completed)
     stuck = sum(state.status is JobStatus.STUCK for state in jobs)
     running = sum(state.status is JobStatus.RUNNING for state in jobs)
     waiting = len(jobs) - len(completed) - stuck - running
@@ -59,42 +61,26 @@ def _job_counts(snapshot: Snapshot, jobs: Sequence[JobState]) -> str:
     return ", ".join(parts)
 
 
-def oom_retries(snapshot: Snapshot, key: str) -> int:
-    """How many attempts that ran out of memory were followed by another one."""
-    attempts = look.record_of(snapshot, key).attempts
-    return sum(a.verdict is not None and a.verdict.status is JobStatus.FAILED_OOM for a in attempts[:-1])
-
-
-def _phases(snapshot: Snapshot, project: str) -> list[str]:
+def _phases(snapshot: Snapshot, project: str, run: ProjectRun | None) -> list[str]:
     lines = [
         "## Phases",
         "",
         "| Phase | Jobs | Success | OOM retries | Duration |",
         "| --- | --- | --- | --- | --- |",
     ]
-    return lines + [_phase_row(snapshot, phase) for phase in snapshot.plan.phases if phase.project == project]
+    return lines + [_phase_row(snapshot, phase, run) for phase in snapshot.plan.phases if phase.project == project]
 
 
-def _phase_row(snapshot: Snapshot, phase: PhaseState) -> str:
+def _phase_row(snapshot: Snapshot, phase: PhaseState, run: ProjectRun | None) -> str:
     jobs = look.jobs_of(snapshot, phase.project, phase.phase)
-    retries = sum(oom_retries(snapshot, state.job) for state in jobs)
-    span = phase_span(snapshot, jobs)
+    retries = sum(oom_retries(snapshot, state.job, run) for state in jobs)
+    span = run_span(snapshot, jobs, run)
     took = compact(span[1] - span[0]) if span else "-"
     return f"| {_cell(phase.phase)} | {look.total(phase)} | {look.done(phase)} | {retries} | {took} |"
 
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
-
-
-def phase_span(snapshot: Snapshot, jobs: Sequence[JobState]) -> tuple[float, float] | None:
-    """From the first start to the last end of any attempt, `now` for one that still runs."""
-    attempts: list[AttemptRecord] = [a for state in jobs for a in look.record_of(snapshot, state.job).attempts]
-    starts = [start for a in attempts if (start := look.started_at(snapshot, a)) is not None]
-    if not starts:
-        return None
-    ends = [end if (end := look.ended_at(a)) is not None else snapshot.now for a in attempts]
-    return min(starts), max(ends)
 
 
 def _stuck(snapshot: Snapshot, jobs: Sequence[JobState]) -> list[str]:
@@ -143,14 +129,20 @@ def _next_steps(snapshot: Snapshot, project: str, jobs: Sequence[JobState]) -> l
     steps: list[str] = []
     stuck = [state for state in jobs if state.status is JobStatus.STUCK]
     if stuck:
-        name = look.short_name(snapshot, stuck[0].job)
-        steps.append(f"- Look into what is stuck: `exq {stuck_verb(stuck[0])} {name}`; then `exq retry {name}`")
+        steps.append(_stuck_step(snapshot, stuck[0]))
     spec = snapshot.desired.projects.get(project)
     if spec is not None and spec.analyze_on_complete:
         steps.append(f"- `{spec.analyze_on_complete}` analyses the results (`analyze_on_complete` in `{spec.source}`)")
     else:
         steps.append("- Analyse the results files; `analyze_on_complete` in the spec names a command that does it")
-    return [*steps, f"- `exq report {project}` shows this summary, and makes an HTML page of it"]
+    return [*steps, f"- `exq report {project} --html {project}.html` makes an HTML page of this"]
+
+
+def _stuck_step(snapshot: Snapshot, state: JobState) -> str:
+    name = look.short_name(snapshot, state.job)
+    if state.reason is Reason.NO_COMMAND:
+        return f"- `{state.job}` has no command: write one in `{snapshot.desired.index[state.job].source}`"
+    return f"- Look into what is stuck: `exq {stuck_verb(state)} {name}`; then `exq retry {name}`"
 
 
 def manifest(snapshot: Snapshot, project: str) -> dict[str, Any]:

@@ -31,7 +31,8 @@ def done_words(action: Action, snapshot: Snapshot) -> str:
     """What was done, in the past tense."""
     why = sentence(action.message, action.reason)
     if action.kind is ActionKind.LAUNCH:
-        return f"launched{on_gpus(action.gpu_indices)} (attempt {action.attempt})"
+        new = action.reason is Reason.NEW_IN_SPEC
+        return f"launched{on_gpus(action.gpu_indices)} (attempt {action.attempt}){'' if new else f': {why}'}"
     if isinstance(action, Kill):
         return _killed(action, why)
     if isinstance(action, Settle) and action.kind is ActionKind.COMPLETE:
@@ -70,12 +71,12 @@ def render_progress_line(snapshot: Snapshot) -> str:
     return "\n".join(f"{name}: {progress_words(snapshot, name, phases)}" for name, phases in by_project.items())
 
 
-def progress_words(snapshot: Snapshot, project: str, phases: Sequence[PhaseState]) -> str:
-    """Counts of a project's jobs by where they stand, and the time left where it can be told."""
+def progress_words(snapshot: Snapshot, project: str, phases: Sequence[PhaseState], *, estimate: bool = True) -> str:
+    """Counts of a project's jobs by where they stand, and with `estimate` the time left where it can be told."""
     counts = {status: sum(phase.counts.get(status, 0) for phase in phases) for status in JobStatus}
     waiting = counts[JobStatus.PENDING] + counts[JobStatus.FAILED_OOM] + counts[JobStatus.FAILED_OTHER]
     numbers = ((counts[JobStatus.RUNNING], "running"), (waiting, "waiting"), (counts[JobStatus.STUCK], "stuck"))
     words = [f"{counts[JobStatus.COMPLETED]}/{sum(counts.values())} completed"]
     words += [f"{number} {word}" for number, word in numbers if number]
-    left = project_left_s(snapshot, project) if counts[JobStatus.RUNNING] or waiting else None
-    return ", ".join([*words, about_left(left)] if left is not None else words)
+    left = project_left_s(snapshot, project) if estimate and (counts[JobStatus.RUNNING] or waiting) else None
+    return ", ".join([*words, about_left(left)] if left is not None and left >= 1 else words)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from html import escape
 
 from reconciler.model.enums import JobStatus
-from reconciler.model.ledger import AttemptRecord
+from reconciler.model.ledger import AttemptRecord, ProjectRun
 from reconciler.model.snapshot import Snapshot
 from reconciler.view import look
+from reconciler.view.runs import attempts_in
 from reconciler.view.times import HOUR_S, MINUTE_S, clock, compact
 from reconciler.view.words import sentence_and_word
 
@@ -29,9 +30,10 @@ class Bar:
     title: str
 
 
-def timeline(snapshot: Snapshot, project: str) -> str:
-    """The SVG, or nothing when no attempt has started."""
-    attempts = [a for state in look.jobs_of(snapshot, project) for a in look.record_of(snapshot, state.job).attempts]
+def timeline(snapshot: Snapshot, project: str, run: ProjectRun | None) -> str:
+    """The SVG of a run, or nothing when no attempt of it has started."""
+    records = (look.record_of(snapshot, state.job) for state in look.jobs_of(snapshot, project))
+    attempts = [attempt for record in records for attempt in attempts_in(record, run)]
     started = [(start, a) for a in attempts if (start := look.started_at(snapshot, a)) is not None]
     if not started:
         return ""

@@ -35,10 +35,10 @@ def _near(at: float, now: float, form: str) -> str:
 
 
 def compact(duration_s: float) -> str:
-    """For tables: `0.3s`, `42s`, `2m 05s`, `58m`, `4h 02m`, `2d 03h`. From ten seconds on it never rounds up."""
+    """For tables: `0.3s`, `42s`, `2m 05s`, `58m`, `4h 02m`, `2d 03h`. Rounded to seconds, then cut."""
     if duration_s < 9.95:
         return f"{max(0.0, duration_s):.1f}s"
-    total = int(duration_s)
+    total = round(duration_s)
     if total < MINUTE_S:
         return f"{total}s"
     if total < 10 * MINUTE_S:
@@ -54,7 +54,7 @@ def spoken(duration_s: float) -> str:
     """For sentences: `0.4 s`, `40 s`, `2 min 5 s`, `21 min`, `6 h 25 min`, `2 d 3 h`."""
     if duration_s < 9.95:
         return f"{max(0.0, duration_s):.1f} s"
-    total = int(duration_s)
+    total = round(duration_s)
     if total < MINUTE_S:
         return f"{total} s"
     if total < 10 * MINUTE_S:
@@ -72,11 +72,9 @@ def _pair(total: int, big: int, big_name: str, small: int, small_name: str) -> s
 
 
 def about_left(duration_s: float) -> str:
-    """An estimate, rounded as coarsely as it is known: `about 40 s left`, `about 21 min left`, `due now`."""
-    if duration_s < 1:
-        return "due now"
+    """An estimate, rounded as coarsely as it is known: `about 40 s left`, `about 21 min left`."""
     if duration_s < 10:
-        return f"about {duration_s:.0f} s left"
+        return f"about {max(1.0, duration_s):.0f} s left"
     if duration_s < 100:
         return f"about {round(duration_s / 5) * 5} s left"
     if duration_s < 90 * MINUTE_S:

@@ -14,6 +14,8 @@ from reconciler.view.why_chain import chain_of, next_commands
 from reconciler.view.words import STATUS_COLOURS, count, gpu_list, sentence_and_word
 
 ATTEMPTS_SHOWN = 8
+LONG_MESSAGE = 30
+"""Characters. What is shorter may stand there twice."""
 
 
 def render_why(snapshot: Snapshot, job_key: str, style: Style) -> str:
@@ -21,14 +23,16 @@ def render_why(snapshot: Snapshot, job_key: str, style: Style) -> str:
     state = snapshot.plan.states[job_key]
     colour = STATUS_COLOURS[state.status]
     lines = [f"{style.bold(job_key)} is {style.paint(str(state.status), colour)}: {state.reason}"]
-    for link in chain_of(snapshot, state):
+    chain = chain_of(snapshot, state)
+    for link in chain:
         lines += hang("  ", link, style)
-    lines += _attempt_lines(snapshot, state, style)
+    lines += _attempt_lines(snapshot, state, style, " ".join(chain))
     commands = next_commands(snapshot, state)
     return "\n".join([*lines, *([f"  next: {', '.join(commands)}"] if commands else [])]) + "\n"
 
 
-def _attempt_lines(snapshot: Snapshot, state: JobState, style: Style) -> list[str]:
+def _attempt_lines(snapshot: Snapshot, state: JobState, style: Style, told: str) -> list[str]:
+    """The newest attempts. What was `told` already is not told again."""
     attempts = look.record_of(snapshot, state.job).attempts
     shown = attempts[-ATTEMPTS_SHOWN:]
     if not shown:
@@ -37,17 +41,19 @@ def _attempt_lines(snapshot: Snapshot, state: JobState, style: Style) -> list[st
     if len(attempts) > len(shown):
         earlier = count(len(attempts) - len(shown), "earlier one")
         lines.append(f"    {earlier}: exq history {look.short_name(snapshot, state.job)}")
-    return table([*lines, *(_attempt_row(snapshot, attempt) for attempt in shown)], style)
+    return table([*lines, *(_attempt_row(snapshot, attempt, told) for attempt in shown)], style)
 
 
-def _attempt_row(snapshot: Snapshot, attempt: AttemptRecord) -> Row:
+def _attempt_row(snapshot: Snapshot, attempt: AttemptRecord, told: str) -> Row:
     start, end = look.started_at(snapshot, attempt), look.ended_at(attempt)
     when = clock(attempt.intended_at if start is None else start, snapshot.now)
     took = compact(end - start) if start is not None and end is not None else ""
     if attempt.verdict is None:
         return Row(" ", (str(attempt.number), when, took, gpu_list(attempt.gpu_indices), "not over"))
     verdict = attempt.verdict
-    outcome = f"{verdict.status}: {sentence_and_word(verdict.message, verdict.reason)}"
+    known = len(verdict.message) > LONG_MESSAGE and verdict.message in told
+    how = verdict.reason if known else sentence_and_word(verdict.message, verdict.reason)
+    outcome = f"{verdict.status}: {how}"
     return Row(" ", (str(attempt.number), when, took, gpu_list(attempt.gpu_indices), outcome))
 
 

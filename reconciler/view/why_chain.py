@@ -11,9 +11,9 @@ from reconciler.model.snapshot import Snapshot
 from reconciler.planner.backoff import counted_attempts
 from reconciler.view import look
 from reconciler.view.diff_rows import stuck_verb
-from reconciler.view.estimate import job_left_s, typical_s
+from reconciler.view.estimate import job_left_words, typical_s
 from reconciler.view.look import GpuUse
-from reconciler.view.times import about_left, clock, short_clock, spoken
+from reconciler.view.times import clock, short_clock, spoken
 from reconciler.view.words import UNKNOWN_REASONS, count, gpu_list, on_gpus, ranges, sentence
 
 JOBS_NAMED = 6
@@ -26,6 +26,8 @@ Links = list[str]
 def chain_of(snapshot: Snapshot, state: JobState) -> Links:
     """From what is nearest to what comes after it."""
     links = _by_reason(state)(snapshot, state)
+    held = look.ended_but_held(snapshot, state.job)
+    links += [words for words in held if words.partition(", ")[2] not in state.message]
     if state.drift and "changed" not in state.message:
         links.append("its command changed in the specs since it ran; it is left alone")
     if look.is_orphan(snapshot, state):
@@ -98,9 +100,9 @@ def _job_words(snapshot: Snapshot, state: JobState, typical: float | None) -> st
         return f"{name} completed" + (f" {short_clock(at, snapshot.now)}" if at is not None else "")
     if state.status is JobStatus.RUNNING and attempt is not None:
         start = look.started_at(snapshot, attempt)
-        left = job_left_s(snapshot, state, typical)
+        left = job_left_words(snapshot, state, typical) if start is not None else ""
         since = f" since {short_clock(start, snapshot.now)}" if start is not None else ""
-        remains = f" ({about_left(left)})" if left is not None else ""
+        remains = f" ({left})" if left else ""
         return f"{name} running{on_gpus(attempt.gpu_indices)}{since}{remains}"
     until = f" until {clock(state.until, snapshot.now)}" if state.until else ""
     return f"{name} {state.status}{until} ({sentence(state.message, state.reason)})"
@@ -142,20 +144,25 @@ def _slots(snapshot: Snapshot, state: JobState) -> str:
     if project is None or project.gpu_pool is not None:
         return ""
     limit = project.max_parallel or 1
-    jobs = look.jobs_of(snapshot, state.project)
-    running = [other for other in jobs if other.status is JobStatus.RUNNING]
+    running = sum(other.status is JobStatus.RUNNING for other in look.jobs_of(snapshot, state.project))
+    names = _running_names(snapshot, state.project)
+    return f"a free slot: {max(0, limit - running)} of {limit} now{f' ({names} running)' if running else ''}"
+
+
+def _running_names(snapshot: Snapshot, project: str) -> str:
+    """`a, b and 3 more`; empty when none runs."""
+    running = [other for other in look.jobs_of(snapshot, project) if other.status is JobStatus.RUNNING]
     names = ", ".join(other.job.partition("/")[2] for other in running[:JOBS_NAMED])
-    more = f" and {len(running) - JOBS_NAMED:,} more" if len(running) > JOBS_NAMED else ""
-    taken = f" ({names}{more} running)" if running else ""
-    return f"a free slot: {max(0, limit - len(running))} of {limit} now{taken}"
+    return names + (f" and {len(running) - JOBS_NAMED:,} more" if len(running) > JOBS_NAMED else "")
 
 
 def _no_room(snapshot: Snapshot, state: JobState) -> Links:
     """No slot or GPU: who holds them, and how many jobs are due before it."""
-    room = _gpus(snapshot, state) or _slots(snapshot, state)
     links = [sentence(state.message, state.reason)]
-    if state.reason is Reason.NO_FREE_SLOT or "GPU" not in state.message:
-        links.append(f"needs {room}")
+    if state.reason is Reason.NO_FREE_SLOT:
+        links[0] += f": {_running_names(snapshot, state.project)}" if ";" not in links[0] else ""
+    elif "GPU" not in state.message:
+        links.append(f"needs {_gpus(snapshot, state) or _slots(snapshot, state)}")
     before = 0
     for other in look.jobs_of(snapshot, state.project):
         if other.job == state.job:
@@ -181,9 +188,14 @@ def _preconditions(snapshot: Snapshot, state: JobState) -> Links:
 
 
 def _unknown(snapshot: Snapshot, state: JobState) -> Links:
-    links = [sentence(state.message, state.reason)]
-    links += [message for message in snapshot.plan.unknown if message not in links]
-    return [*links, "nothing is done about it until that is known again"]
+    """What got no answer, as far as this job depends on it, and once."""
+    host = look.host_of(snapshot, state.project)
+    subjects = ((words.partition(":")[0], words) for words in snapshot.plan.unknown)
+    noted = [words for what, words in subjects if what in (state.job, host) or what.startswith(f"{state.job}/")]
+    message = sentence(state.message, state.reason)
+    if any(message in words for words in noted):
+        return noted
+    return [message, *noted, "nothing is done about it until that is known again"]
 
 
 def _delayed(snapshot: Snapshot, state: JobState) -> Links:
@@ -227,9 +239,9 @@ def _running(snapshot: Snapshot, state: JobState) -> Links:
     if start is None:
         return links
     typical = typical_s(snapshot, look.jobs_of(snapshot, state.project, state.phase))
-    left = job_left_s(snapshot, state, typical)
+    left = job_left_words(snapshot, state, typical)
     age = f"since {clock(start, snapshot.now)} ({spoken(snapshot.now - start)})"
-    return [*links, f"{age}, {about_left(left)}" if left is not None else age]
+    return [*links, f"{age}, {left}" if left else age]
 
 
 def _completed(snapshot: Snapshot, state: JobState) -> Links:
@@ -256,7 +268,8 @@ def next_commands(snapshot: Snapshot, state: JobState) -> list[str]:
     name = _name(snapshot, state)
     if state.status is JobStatus.STUCK:
         if state.reason is Reason.NO_COMMAND:
-            return []
+            job = snapshot.desired.index.get(state.job)
+            return [f"write its cmd in {job.source}"] if job is not None else []
         return [f"exq {stuck_verb(state)} {name}", f"exq retry {name}"] if state.attempt else [f"exq retry {name}"]
     if state.status is JobStatus.RUNNING:
         return [f"exq logs -f {name}"]
@@ -265,6 +278,8 @@ def next_commands(snapshot: Snapshot, state: JobState) -> list[str]:
         return [f"exq resume {paused}"]
     if state.reason is Reason.NEEDS_STUCK:
         return _blockers(snapshot, state)
+    if state.reason is Reason.NO_FREE_GPU:
+        return ["exq status"]  # it shows all GPUs with who uses them
     return []
 
 
@@ -273,5 +288,6 @@ def _blockers(snapshot: Snapshot, state: JobState) -> list[str]:
     for other in look.jobs_of(snapshot, state.project):
         if other.status is JobStatus.STUCK:
             name = _name(snapshot, other)
-            return [f"exq why {name}", f"exq retry {name}"]
+            no_command = other.reason is Reason.NO_COMMAND
+            return [f"exq why {name}"] if no_command else [f"exq why {name}", f"exq retry {name}"]
     return []

@@ -14,7 +14,7 @@ from reconciler.cli.look import has_errors
 from reconciler.cli.progress import progress_for
 from reconciler.cli.signals import StopSignals
 from reconciler.cli.summaries import fresh_summaries
-from reconciler.model.enums import JobStatus
+from reconciler.model.enums import ActionKind, JobStatus
 from reconciler.model.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def run(args: Namespace, context: Context) -> int:
         progress.plan(before)
         after, stopped_by = _loop(world, args, progress)
         progress.end(after, fresh_summaries(world, before, after))
-    return _stopped(stopped_by, args) if stopped_by is not None else exit_code(after, args)
+    return _stopped(stopped_by, args, after) if stopped_by is not None else exit_code(after, args)
 
 
 def _look_when_specs_are_whole(world: World) -> Snapshot:
@@ -98,10 +98,14 @@ def exit_code(snapshot: Snapshot, args: Namespace) -> int:
     return SETTLED_STUCK if snapshot.plan.settled and incomplete else OK
 
 
-def _stopped(number: int, args: Namespace) -> int:
+def _stopped(number: int, args: Namespace, last: Snapshot) -> int:
     """A loop that was to go on until it is stopped ends well by SIGTERM; one with an aim has not reached it."""
     name = signal.Signals(number).name
-    say(f"exq: stopped by {name}; running jobs go on, and the next exq run takes them up again")
+    # what the last step launched runs, too, though that step still had it waiting
+    launched = any(action.kind is ActionKind.LAUNCH for action in last.plan.actions)
+    some_run = launched or any(state.status is JobStatus.RUNNING for state in last.plan.states.values())
+    goes_on = "; running jobs go on, and the next exq run takes them up again" if some_run else "; no job was running"
+    say(f"exq: stopped by {name}{goes_on}")
     if number == signal.SIGINT:
         return INTERRUPTED
     return 128 + number if args.until_settled else OK

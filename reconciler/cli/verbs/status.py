@@ -7,15 +7,19 @@ from argparse import ArgumentParser, Namespace
 from reconciler.cli.context import Context
 from reconciler.cli.exits import OK
 from reconciler.cli.look import look_now
+from reconciler.cli.narrow import narrowed
 from reconciler.cli.output import print_json, print_text, style_for
 
 EXAMPLES = """\
   exq status
+  exq status distill 's42_*'
   exq status --json | jq -r '.jobs[] | select(.status == "stuck") | .key'"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Nothing of its own."""
+    parser.add_argument(
+        "targets", metavar="PROJECT|JOB", nargs="*", help="show only these: projects, jobs, patterns; default: all"
+    )
 
 
 def run(args: Namespace, context: Context) -> int:
@@ -23,7 +27,7 @@ def run(args: Namespace, context: Context) -> int:
     from reconciler.cli.daemon import running_loop
     from reconciler.view.status import render_status, status_json
 
-    snapshot = look_now(context, results=context.json)
+    snapshot = narrowed(look_now(context, results=context.json), args.targets)
     daemon = running_loop(context)
     if context.json:
         print_json(status_json(snapshot, daemon))

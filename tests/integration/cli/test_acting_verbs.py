@@ -248,6 +248,57 @@ def test_report(box: Box, tmp_path: Path) -> None:
     assert [(each["project"], each["settled"]) for each in found] == [("demo", True)]
 
 
+def test_a_report_of_what_never_ran_here_gives_no_time(box: Box) -> None:
+    box.spec(FAILS)
+    assert "**Started**: not run here\n" in box.exq("report").out
+
+
+def test_the_report_of_a_second_run_is_of_that_run_alone(box: Box) -> None:
+    box.spec(FAILS)
+    box.exq("run", "--until-settled", "--quiet")
+    (box.folder / "repaired").touch()
+    box.exq("retry", "bad")
+    ended = box.exq("run", "--until-settled", "--quiet")
+    assert "**Project**: demo (run 2)\n" in ended.out
+    assert "**Jobs**: 2 completed, 0 OOM-retried then completed, 0 stuck\n" in ended.out
+
+
+def test_the_loop_says_what_changed_in_the_specs(box: Box) -> None:
+    def told() -> list[str]:
+        records = box.exq("history", "--json").json["records"]
+        return [record["message"] for record in records if record["event"] == "specs"]
+
+    box.spec(WAITS)
+    with box.started("run") as loop:
+        eventually(lambda: _begun(box), "the job has begun")
+        box.spec(WAITS + "  - {id: more, cmd: 'true'}\n")
+        eventually(lambda: len(told()) == 1, "the change was taken")
+        box.spec(WAITS + "  - {id: more, comand: 'true'}\n")
+        eventually(lambda: len(told()) == 2, "the mistake was seen")
+        box.spec(WAITS + "  - {id: more, cmd: 'true'}\n")
+        eventually(lambda: len(told()) == 3, "it was mended")
+        loop.send_signal(signal.SIGTERM)
+        out, _ = loop.communicate(timeout=PATIENCE_S)
+    changed, broken, mended = told()
+    assert changed == "specs/p.yaml: 3 jobs (1 new)"
+    assert broken.startswith("specs/p.yaml is broken, the last version that loaded stays in force: specs/p.yaml:9:")
+    assert mended == "specs/p.yaml loads again: 3 jobs"
+    for text in (changed, broken, mended):
+        assert f"  {text}\n" in out
+    assert mended in box.exq("history").out
+
+
+def test_diff_knows_that_a_loop_runs(box: Box) -> None:
+    box.spec(WAITS)
+    with box.started("run") as loop:
+        eventually(lambda: _begun(box), "the job has begun")
+        loop.send_signal(signal.SIGSTOP)
+        box.spec(WAITS.replace("max_parallel: 1", "max_parallel: 2"))
+        ended = box.exq("diff", "demo")
+        loop.send_signal(signal.SIGCONT)
+    assert ended.err.endswith(f"The loop (pid {loop.pid}) will carry it out.\n")
+
+
 def test_attach_without_screen_suggests_logs(box: Box) -> None:
     box.spec(WAITS)
     box.exq("run", "--once")

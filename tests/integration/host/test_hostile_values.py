@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from reconciler.host.agent import Agent
 from reconciler.host.observe import probe_request
@@ -28,10 +27,11 @@ from reconciler.spec.load import load_text
 from tests.property.test_spec_quoting import hostile, nasty, values, yaml_text
 
 BREAKOUTS = [
-    "$(touch canary)", "`touch canary`", "'; touch canary; '", '"; touch canary; "', "\ntouch canary\n", "x\ntouch canary #",
-    "; touch canary", "& touch canary &", "| touch canary", "> canary", "$(>canary)", "-n", "--help", "-rf", "~root",
-    "~/$(touch canary)", "a\\", "\\'; touch canary; \\'", "${IFS}touch", "!!", "é例 👩‍🔬", "\u202e", "*", "[a-", "%s%n",
-    "\nEOF\ntouch canary\n", "'\n'touch canary'\n'", "#", "\t", "a b", "$HOME", "$((1))", "<(touch canary)",
+    "$(touch canary)", "`touch canary`", "'; touch canary; '", '"; touch canary; "', "\ntouch canary\n",
+    "x\ntouch canary #", "; touch canary", "& touch canary &", "| touch canary", "> canary", "$(>canary)", "-n",
+    "--help", "-rf", "~root", "~/$(touch canary)", "a\\", "\\'; touch canary; \\'", "${IFS}touch", "!!", "é例 👩‍🔬",
+    "\u202e", "*", "[a-", "%s%n", "\nEOF\ntouch canary\n", "'\n'touch canary'\n'", "#", "\t", "a b", "$HOME",
+    "$((1))", "<(touch canary)",
 ]  # fmt: skip
 TEXTS = list(dict.fromkeys([*BREAKOUTS, *hostile]))
 SHOWN = 'cat canary 2>/dev/null; printf \'%s\\0\' "$X" "$PWD" "$EXQ_JOB" "$EXQ_PROJECT" "$EXQ_STATE"'

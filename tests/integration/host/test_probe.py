@@ -154,7 +154,9 @@ class TestAttempts:
         assert "is not there" in box.facts(PATH)["unknown"]
 
     @pytest.mark.parametrize("name", ["started.json", "exit.json"])
-    @pytest.mark.parametrize("content", ["not json\n", "[1]\n", "\0\0\0\n"])
+    @pytest.mark.parametrize(
+        "content", ["not json\n", "[1]\n", "\0\0\0\n", "[" * 100_000 + "\n", "{}" + "\0" * (1 << 20)]
+    )
     def test_damage_is_unknown(self, box: Box, name: str, content: str) -> None:
         folder = box.write(PATH, "exit 0\n")
         (folder / "claim").write_text("shim x 1 1\n")
@@ -172,8 +174,22 @@ class TestAttempts:
     def test_started_record_without_a_process_is_damaged(self, box: Box) -> None:
         folder = box.write(PATH, "exit 0\n")
         (folder / "claim").write_text("shim x 1 1\n")
-        (folder / "started.json").write_text("{}\n")
-        assert "damaged" in box.facts(PATH)["unknown"]
+        for content in (
+            "{}",
+            '{"boot_id":"x"}',
+            '{"boot_id":"x","pid":1e999,"start_ticks":1}',
+            '{"boot_id":"x","pid":{}}',
+        ):
+            (folder / "started.json").write_text(content + "\n")
+            assert "damaged" in box.facts(PATH)["unknown"]
+
+    def test_a_claim_that_names_no_process_hides_only_its_own_attempt(self, box: Box) -> None:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        folder = box.write(PATH, "exit 0\n")
+        for content in (f"shim {boot} x y", f"shim {boot} -1 -1", f"shim {boot} {'9' * 400} 1", "garbage", "shim"):
+            (folder / "claim").write_text(content + "\n")
+            facts = box.facts(PATH)
+            assert facts["claimed"] and not facts["shim_alive"]
 
     def test_a_shim_that_has_not_signed_its_claim_is_alive(self, box: Box) -> None:
         folder = box.write(PATH, "exit 0\n")
@@ -260,3 +276,12 @@ class TestFiles:
         reply = box.ask("probe", attempts=[], sessions=False, disk=True, strays=True)
         assert reply["disk"]["free_mib"] > 0
         assert not box.state.exists()
+
+    @pytest.mark.parametrize("state", ["/proc/none/exq", "{folder}/file/exq"])
+    def test_a_state_folder_that_cannot_be_made_has_no_room(self, state: str, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        reply = Agent(state.format(folder=tmp_path), {}).handle(
+            {"op": "probe", "attempts": [], "sessions": False, "disk": True}
+        )
+        assert reply["disk"]["writable"] is False
+        assert "cannot be created in" in reply["disk"]["message"]

@@ -74,7 +74,7 @@ def test_without_a_verb_the_help_is_a_usage_error(capsys: pytest.CaptureFixture[
         (["statsu"], "no verb 'statsu'; did you mean `exq status`?"),
         (["--frob"], "there is no option --frob"),
         (["diff", "--exitcode"], "there is no option --exitcode; did you mean --exit-code?"),
-        (["diff", "a", "b"], "too many arguments: a b"),
+        (["diff", "a", "b", "c"], "too many arguments: b c"),
         (["why"], "JOB"),
         (["logs", "a", "-n", "x"], "-n"),
         (["diff", "--color", "mauve"], "--color"),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import pwd
 from pathlib import Path
 
 import pytest
 
 from reconciler.cli import exits
 from reconciler.cli import main as entry
+from reconciler.cli.context import who
 from reconciler.cli.main import main
 
 
@@ -26,6 +29,22 @@ def test_a_problem_is_a_sentence_and_a_hint(
     _raise(monkeypatch, exits.CliError("it is so", "do this", code=75))
     assert main(["diff"]) == exits.HELD
     assert capsys.readouterr().err == "exq: it is so\n  do this\n"
+
+
+@pytest.mark.parametrize(("hint", "shown"), [("do this", "do this"), ("", None)])
+def test_a_problem_is_a_document_where_json_is_asked_for(
+    hint: str, shown: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _raise(monkeypatch, exits.CliError("it is so", hint))
+    assert main(["why", "--json", "x"]) == exits.PROBLEM
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == {"schema": "exq.error/v1", "error": "it is so", "hint": shown}
+    assert printed.err.startswith("exq: it is so\n")
+
+
+@pytest.mark.parametrize(("env", "name"), [({"USER": "ann"}, "ann"), ({"LOGNAME": "bo"}, "bo"), ({}, None)])
+def test_who_asks(env: dict[str, str], name: str | None) -> None:
+    assert who(env).partition("@")[0] == (name or pwd.getpwuid(os.getuid()).pw_name)
 
 
 def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,7 +59,17 @@ def test_exit_code(world: Snapshot, code: int) -> None:
     [(signal.SIGTERM, False, 0), (signal.SIGTERM, True, 143), (signal.SIGINT, False, 130), (signal.SIGINT, True, 130)],
 )
 def test_stopped(number: int, until_settled: bool, code: int, capsys: pytest.CaptureFixture[str]) -> None:
-    assert verb._stopped(number, Namespace(until_settled=until_settled)) == code
+    args = Namespace(until_settled=until_settled)
+    assert verb._stopped(number, args, snapshot([COMPLETED, RUNNING])) == code
+    assert "running jobs go on" in capsys.readouterr().err
+
+
+def test_stopped_when_nothing_ran(capsys: pytest.CaptureFixture[str]) -> None:
+    verb._stopped(signal.SIGTERM, Namespace(until_settled=False), snapshot([COMPLETED]))
+    assert capsys.readouterr().err == "exq: stopped by SIGTERM; no job was running\n"
+    launches = snapshot([COMPLETED])
+    launches = replace(launches, plan=replace(launches.plan, actions=(LAUNCH,)))
+    verb._stopped(signal.SIGTERM, Namespace(until_settled=False), launches)
     assert "running jobs go on" in capsys.readouterr().err
 
 
@@ -95,6 +105,44 @@ def test_a_new_mistake_in_the_specs_is_said(capsys: pytest.CaptureFixture[str]) 
     for each in (world, _mistake(world, warning=False), _mistake(world, warning=False), world):
         progress.tick(each, [])
     assert capsys.readouterr().err == "s.yaml:1:1: odd\n"
+
+
+GIVEN_UP = Action(ActionKind.FAIL, "a/two", 1, Reason.CODE_ERROR, "exit 1", "local")
+
+
+@pytest.mark.parametrize(("quiet", "out", "err"), [(False, 1, 0), (True, 0, 1)])
+def test_a_stuck_job_is_said_once(quiet: bool, out: int, err: int, capsys: pytest.CaptureFixture[str]) -> None:
+    world = _alert(snapshot([STUCK]), "a/two is stuck: exit 1")
+    world = replace(world, plan=replace(world.plan, actions=(GIVEN_UP,)))
+    TextProgress(Style(), quiet=quiet).tick(world, [Done(GIVEN_UP, ok=True)])
+    shown = capsys.readouterr()
+    assert (shown.out.count("stuck: exit 1"), shown.err.count("stuck: exit 1")) == (out, err)
+
+
+def test_an_alert_that_the_plan_showed_is_not_said_again(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = TextProgress(Style(), quiet=False)
+    world = _alert(snapshot([COMPLETED]), "no GPU 7")
+    progress.plan(world)
+    progress.tick(world, [])
+    shown = capsys.readouterr()
+    assert (shown.out.count("! no GPU 7"), shown.err) == (1, "")
+
+
+@pytest.mark.parametrize(("quiet", "said"), [(False, "out"), (True, "err")])
+def test_a_file_that_breaks_is_said_once(quiet: bool, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    world = snapshot([COMPLETED])
+    file = replace(world.desired.files[0], broken=True, last_good=True)
+    error = SpecError(file.path, 3, 5, "odd")
+    worse = replace(world, desired=replace(world.desired, files=(file,), errors=(error,)))
+    progress = TextProgress(Style(), quiet=quiet)
+    progress.plan(world)
+    capsys.readouterr()
+    for each in (worse, worse):
+        progress.tick(each, [])
+    shown = capsys.readouterr()
+    line = "specs/a.yaml is broken, the last version that loaded stays in force: specs/a.yaml:3:5: odd\n"
+    assert getattr(shown, said).endswith(line)
+    assert (shown.out + shown.err).count("odd") == 1
 
 
 def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,7 +70,7 @@ def test_asked_for(kind: RequestKind, word: str, targets: tuple[str, ...]) -> No
         (RETRY, "empty", "has no command", False),
         (RETRY, "orphan", "is in no spec any more", False),
         (RETRY, "gone", "is in no spec any more", False),
-        (RETRY, "b", "nothing to retry", True),
+        (RETRY, "b", "nothing to retry (none of its 2 jobs can be): b/held", False),
         (STOP, "a/done", "is completed", False),
         (STOP, "stopped", "is stopped already, by ann@box", True),
         (STOP, "stuck", "is stuck", True),

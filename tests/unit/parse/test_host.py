@@ -190,6 +190,11 @@ GOOD_ATTEMPTS = [
         {**ATTEMPT, "exited": {"code": 75, "at": 2, "lock_held": "gpu:GPU-0"}},
         Exited(75, 2.0, None, "gpu:GPU-0"),
     ),
+    (
+        "a lock that would drive a terminal",
+        {**ATTEMPT, "exited": {"code": 75, "at": 2, "lock_held": "a\x1b[2J\nb"}},
+        Exited(75, 2.0, None, "a [2J b"),
+    ),
     ("setup failed", {**ATTEMPT, "setup_error": "no such\nenvironment"}, "no such environment"),
 ]
 

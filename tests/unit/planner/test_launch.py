@@ -276,3 +276,23 @@ def test_a_stuck_message_counts_the_tries() -> None:
     tries = [make.over(n, Reason.GPU_OUT_OF_MEMORY) for n in (1, 2, 3)]
     ledger = make.ledger(make.record(*tries, make.over(4, Reason.LAUNCH_LOST)))
     assert planned(JOB, ledger=ledger).states["p/a"].message == "because of LaunchLost, after 3 attempts"
+
+
+@pytest.mark.parametrize(
+    ("first", "changes", "since"),
+    [
+        pytest.param({}, {"retry_after": 1}, "since the last retry", id="retried"),
+        pytest.param({"generation": "g0"}, {}, "since its command changed", id="changed"),
+    ],
+)
+def test_and_says_since_when_they_count(first: dict[str, Any], changes: dict[str, Any], since: str) -> None:
+    tries = [make.over(1, **first), make.over(2), make.over(3)]
+    ledger = make.ledger(make.record(*tries, **changes))
+    assert planned(JOB, ledger=ledger).states["p/a"].message == f"because of CodeError, after 2 attempts {since}"
+
+
+def test_a_screen_that_is_left_is_named() -> None:
+    left = make.over(1, released=False, retry_at=NOW - 1, ended_at=NOW - 1)
+    ledger = make.ledger(make.record(left))
+    result = planned(JOB, ledger=ledger, attempts={left.path: make.ended()}, sessions=(make.session(left),))
+    assert result.states["p/a"].message == "attempt 1 has ended, its screen is still there"

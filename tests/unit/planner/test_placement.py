@@ -170,6 +170,22 @@ def test_a_missing_gpu_among_others_is_an_alert() -> None:
     assert result.alerts == ("p: the specs ask for GPU 0, 7, local has 0",)
 
 
+@pytest.mark.parametrize(("done", "alerts"), [(False, 1), (True, 0)])
+def test_it_is_one_as_long_as_jobs_are_to_come(done: bool, alerts: int) -> None:
+    live = make.attempt(1, "p/j0", gpus=("GPU-0",), gpu_indices=(0,))
+    record = make.completed("p/j0") if done else make.record(live)
+    facts = {} if done else {live.path: make.running()}
+    result = planned(make.gpu_project(*jobs(1), ids=("0", "7")), record, gpus=(make.gpu(0),), attempts=facts)
+    assert len(result.alerts) == alerts
+
+
+def test_a_state_folder_that_cannot_be_used_is_said_in_the_words_of_the_host() -> None:
+    disk = DiskFacts(0, writable=False, message="/proc/exq cannot be created in /proc")
+    result = planned(make.project(*jobs(1)), disk=disk)
+    assert result.states["p/j0"].message == disk.message
+    assert result.alerts == (f"jobs are held: {disk.message}",)
+
+
 @pytest.mark.parametrize(
     ("changes", "facts", "reason"),
     [

@@ -225,7 +225,15 @@ class TestStragglers:
         desired = make.desired(make.gpu_project(make.job(), make.job("b")))
         result = cleaned(self.left, attempt, desired=desired)
         assert make.launches(result) == []
-        assert "runs p/a" in result.states["p/b"].message
+        words = "GPU 0: p/a has ended, pid 31, 32 of it are left (ended in 5 min)"
+        assert words in result.states["p/b"].message
+
+    def test_so_it_does_without_gpus(self) -> None:
+        desired = make.desired(make.project(make.job(), make.job("b"), max_parallel=1))
+        words = cleaned(self.left, done(290), desired=desired).states["p/b"].message
+        assert words == (
+            "the one slot is in use (max_parallel); p/a has ended, pid 31, 32 of it are left (ended in 10 s)"
+        )
 
     def test_they_are_looked_at_less_and_less_often(self) -> None:
         waits = [(cleaned(self.left, done(age)).wake_at or 0) - NOW for age in (0.1, 8, 40, 200)]

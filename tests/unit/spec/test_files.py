@@ -55,6 +55,15 @@ def told(desired: Desired, folder: Path) -> list[str]:
     return [str(error).replace(f"{folder}/", "").replace(str(folder), "specs") for error in desired.errors]
 
 
+@pytest.mark.parametrize("name", ["odd\udcff.yaml", "two\nlines.yaml", "\x1b[2J.yaml"])
+def test_a_name_that_cannot_be_shown_is_said_and_leaves_the_others_alone(folder: Path, name: str) -> None:
+    write(folder, "a.yaml", spec("a"))
+    write(folder, name, spec("b", "b"))
+    desired = load_specs(folder, Kept(), settle=False, now=NOW)
+    assert commands(desired) == {"a/j": "a"}
+    assert desired.errors[0].message.startswith("the name of this file is not UTF-8 text, or holds control characters")
+
+
 def test_every_spec_of_the_folder_is_taken_in_order(folder: Path) -> None:
     write(folder, "b.yaml", spec("b"))
     write(folder, "a.yml", spec("a"))

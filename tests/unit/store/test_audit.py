@@ -199,3 +199,20 @@ def test_a_trail_that_cannot_be_opened_stops_nothing(paths: StatePaths) -> None:
     trail.write("b")
     assert seqs(paths) == [1, 2]
     trail.close()
+
+
+@pytest.mark.parametrize(
+    "junk", [b"\0" * (3 << 20), b"x" * (3 << 20) + b"\n", b'{"seq":9,"pad":"' + b"y" * (2 << 20) + b'"}\n']
+)
+def test_a_line_that_is_far_too_long_is_skipped_from_both_ends(paths: StatePaths, junk: bytes) -> None:
+    trail = trail_of(paths)
+    trail.write("a")
+    trail.close()
+    with paths.audit.open("ab") as file:
+        file.write(junk)
+    trail = trail_of(paths)
+    trail.write("b")
+    trail.close()
+    for records in (read(paths), read(paths, last=5)):
+        assert [(record["seq"], record["event"]) for record in records] == [(1, "a"), (2, "b")]
+        assert records.damaged == 1

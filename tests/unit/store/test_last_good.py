@@ -18,7 +18,9 @@ def paths(tmp_path: Path) -> StatePaths:
     return paths
 
 
-@pytest.mark.parametrize("path", ["a.yaml", "/home/ü/specs/50%/a.yaml", "/" + "deep/" * 200 + "a.yaml", "\n"])
+@pytest.mark.parametrize(
+    "path", ["a.yaml", "/home/ü/specs/50%/a.yaml", "/" + "deep/" * 200 + "a.yaml", "\n", "/odd\udcff.yaml"]
+)
 def test_a_text_is_there_after_a_restart(paths: StatePaths, path: str) -> None:
     for text in ("one: 1\n", "two: ü\r\n", ""):
         LastGoodTexts(paths, writable=True).put(path, text)

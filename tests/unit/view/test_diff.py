@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler.model.spec import SpecError, SpecFile
-from reconciler.view.diff import diff_json, render_diff
+from reconciler.view.diff import diff_json, next_step, render_diff
 from reconciler.view.sort import sort_plan
 from reconciler.view.style import Style
 from tests.unit.view import factories as f
@@ -32,7 +32,6 @@ sweep                                          12 of 16 completed
   ! s42_N128       stuck                       exit 1 (CodeError); exq logs s42_N128
 
 Plan: 1 to launch, 1 to requeue, 0 to kill; 24 waiting, 1 stuck, 15 unchanged.
-Next: exq run
 """
     )
 
@@ -147,7 +146,6 @@ sweep                                          0 of 8 completed
   ! given_up       give up                     exit 2 (CodeError)
 
 Plan: 0 to launch, 2 to requeue, 3 to kill, 1 to complete, 1 to adopt, 1 to fail; 0 unchanged.
-Next: exq run
 """
     )
 
@@ -197,7 +195,6 @@ sweep                                          0 of 3 completed
   . c              pending                     the socket folder has the wrong mode
 
 Nothing to do now: 3 waiting.
-Next: exq why a
 """
     )
 
@@ -228,7 +225,9 @@ specs/a.yaml has mistakes: its last version without any stays in force.
 specs/b.yaml has mistakes: nothing is changed for its jobs until it loads.
 specs/c.yaml is being written: it is read again when it is complete."""
     )
-    assert diff_json(f.snapshot(wanted, f.plan(wanted, states)))["errors"][0] == {
+    told = diff_json(f.snapshot(wanted, f.plan(wanted, states)))["errors"]
+    assert (told[1]["path"], told[1]["line"], told[1]["column"]) == ("specs/b.yaml", None, None)
+    assert told[0] == {
         "path": "specs/a.yaml",
         "line": 3,
         "column": 5,
@@ -261,9 +260,10 @@ def test_verbose_leaves_nothing_out() -> None:
 def test_stuck_jobs_are_named_up_to_three_then_folded() -> None:
     few = render_diff(many(3, lambda _: "exit 1", "stuck", "CodeError"), STYLE)
     assert few.count("  ! j") == 3
-    more = render_diff(many(4, lambda _: "exit 1", "stuck", "CodeError"), STYLE)
+    four = many(4, lambda _: "exit 1", "stuck", "CodeError")
+    more = render_diff(four, STYLE)
     assert "  ! 4 jobs         stuck                       exit 1 (CodeError); exq logs j0\n" in more
-    assert more.endswith("Next: exq why j0, exq logs j0, exq retry j0\n")
+    assert next_step(four) == "Next: exq why j0, exq logs j0, exq retry sweep"
 
 
 def test_same_id_in_two_projects_is_named_in_full() -> None:
@@ -279,6 +279,9 @@ def test_alike_completions_fold_but_launches_are_told_one_by_one() -> None:
     settled = [f.settle("complete", f"sweep/{i}", "OutputExists", "there already", 0) for i in ids]
     text = render_diff(f.snapshot(wanted, f.plan(wanted, states, settled)), STYLE)
     assert "  ~ 20 jobs        complete                    there already\n" in text
+    own = [f.settle("complete", f"sweep/{i}", "OutputExists", f"its outputs were there: {i}", 0) for i in ids]
+    text = render_diff(f.snapshot(wanted, f.plan(wanted, states, own)), STYLE)
+    assert "  ~ 20 jobs        complete                    its outputs were there already\n" in text
     launches = [f.launch(f"sweep/{i}") for i in ids]
     text = render_diff(f.snapshot(wanted, f.plan(wanted, states, launches)), STYLE)
     assert text.count("  + j") == 12
@@ -300,6 +303,18 @@ def test_sorting_keeps_every_job() -> None:
     assert sum(map(len, found.holds)) == found.summary["waiting"] == 500
 
 
-def test_hints_can_be_left_out() -> None:
-    with_hints = render_diff(distillation(teacher_runs=False), STYLE)
-    assert render_diff(distillation(teacher_runs=False), STYLE, hints=False) + "Next: exq run\n" == with_hints
+@pytest.mark.parametrize(
+    ("daemon", "hint"),
+    [({}, "Next: exq run"), ({"pid": 7}, "The loop (pid 7) will carry it out."), ({"pid": None}, "The loop will")],
+)
+def test_the_hint_knows_the_loop(daemon: dict[str, object], hint: str) -> None:
+    assert next_step(distillation(teacher_runs=False), daemon).startswith(hint)
+
+
+def test_alerts_are_shown_but_for_what_an_action_says() -> None:
+    wanted, states = sweep(a=RUNS)
+    alerts = ("sweep/a is stuck: exit 1", "sweep: the specs ask for GPU 0, 7, local has 0")
+    made = f.plan(wanted, states, [f.settle("fail", "sweep/a", "CodeError", "exit 1")], alerts=alerts)
+    blocks = render_diff(f.snapshot(wanted, made), STYLE).split("\n\n")
+    assert blocks[1] == "! sweep: the specs ask for GPU 0, 7, local has 0"
+    assert "is stuck" not in "".join(blocks)

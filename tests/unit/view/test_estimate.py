@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.view.estimate import median, phase_left_s, project_left_s
+from reconciler.view.estimate import job_left_words, median, phase_left_s, project_left_s, typical_s
 from tests.unit.view import factories as f
 
 
@@ -51,7 +51,27 @@ def test_phase(finished: list[int], running: list[int], waiting: int, minutes: f
 
 
 def test_jobs_behind_a_stuck_one_are_not_waited_for() -> None:
-    assert phase_left_s(world([10], [], 4, reason="NeedsStuck"), "p", "main") == 0
+    behind = world([10], [], 4, reason="NeedsStuck")
+    assert (phase_left_s(behind, "p", "main"), project_left_s(behind, "p")) == (None, None)
+    beside = world([10], [4], 4, reason="NeedsStuck")
+    assert (phase_left_s(beside, "p", "main"), project_left_s(beside, "p")) == (6 * 60, 6 * 60)
+
+
+@pytest.mark.parametrize(
+    ("finished", "minutes", "words"),
+    [([], 3, ""), ([10], 4, "about 6 min left"), ([10], 12, "longer than the others took (about 10 min)")],
+)
+def test_a_job(finished: list[int], minutes: int, words: str) -> None:
+    snapshot = world(finished, [minutes], 0)
+    running = snapshot.plan.states[f"p/j{len(finished)}"]
+    assert job_left_words(snapshot, running, typical_s(snapshot, snapshot.plan.states.values())) == words
+
+
+def test_how_long_one_hung_tells_nothing() -> None:
+    wanted = f.desired(f.project("p", {"main": ["a"]}))
+    state = f.state("p/a", "completed", "HungTail", attempt=1)
+    snapshot = f.snapshot(wanted, f.plan(wanted, [state]), f.ledger(f.record(f.ended("p/a", "10:00", "10:10"))))
+    assert typical_s(snapshot, [state]) is None
 
 
 def test_a_project_is_its_longest_chain() -> None:

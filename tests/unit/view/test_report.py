@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from reconciler.view.report import report_html
+from reconciler.view.runs import run_of
 from reconciler.view.timeline import ticks, timeline
 from tests.unit.view import factories as f
 from tests.unit.view.scenarios import distillation
@@ -72,11 +73,23 @@ def test_attempts_without_gpus_take_the_first_free_slot() -> None:
     times = {"a": ("10:00", "10:10"), "b": ("10:05", "10:20"), "c": ("10:10", "10:30")}
     states = [f.state(f"p/{i}", "completed", "Succeeded") for i in times]
     known = f.ledger(*(f.record(f.ended(f"p/{i}", *span)) for i, span in times.items()))
-    svg = timeline(f.snapshot(wanted, f.plan(wanted, states), known), "p")
+    snapshot = f.snapshot(wanted, f.plan(wanted, states), known)
+    svg = timeline(snapshot, "p", run_of(snapshot, "p"))
     lanes = re.findall(r'<text x="0" y="\d+">([^<]+)</text>', svg)
     assert lanes == ["slot 1", "slot 2"]
     tops = re.findall(r'<rect class="attempt completed" x="([\d.]+)" y="(\d+)" width="([\d.]+)"', svg)
     assert tops == [("64.0", "11", "307.0"), ("218.0", "37", "461.0"), ("372.0", "11", "615.0")]
+
+
+def test_a_page_is_of_the_newest_run() -> None:
+    wanted = f.desired(f.project("p", {"main": ["a", "b"]}))
+    states = [f.state(f"p/{i}", "completed", "Succeeded") for i in "ab"]
+    records = [f.record(f.ended("p/a", "08:00", "09:00")), f.record(f.ended("p/b", "11:01", "11:06", number=2))]
+    run = f.ProjectRun("p", 2, f.at("11:00"), "/x", f.at("11:10"))
+    html = report_html(f.snapshot(wanted, f.plan(wanted, states), f.ledger(*records, runs={"p": run})), "p")
+    assert ", run 2</p>" in html
+    assert "<b>10m</b><span>wall-clock</span>" in html.replace("10m 00s", "10m")
+    assert html.count('<rect class="attempt') == 1
 
 
 @pytest.mark.parametrize("span_s", [0.5, 7, 100, 3600, 6.4 * 3600, 3 * 86400, 90 * 86400])

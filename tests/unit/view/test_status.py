@@ -7,6 +7,7 @@ import pytest
 
 from reconciler.model.enums import RequestKind
 from reconciler.model.facts import AttemptFacts, Exited, Observed, OutputFacts
+from reconciler.model.spec import SpecFile
 from reconciler.view.diff import render_diff
 from reconciler.view.status import render_status, status_json
 from reconciler.view.style import Style
@@ -89,6 +90,52 @@ No loop is running. exq run starts one.
 
 def test_the_line_about_the_loop_is_left_out_when_nobody_asked() -> None:
     assert "loop" not in render_status(small(), STYLE)
+
+
+def test_mistakes_are_told_in_the_words_of_diff() -> None:
+    snapshot = small()
+    broken = (SpecFile("specs/a.yaml", "d", broken=True, last_good=True), SpecFile("specs/b.yaml", "d", broken=True))
+    errors = tuple(f.SpecError(file.path, 1, 1, "odd") for file in broken)
+    wanted = replace(snapshot.desired, files=broken, errors=errors)
+    assert render_status(replace(snapshot, desired=wanted), STYLE).splitlines()[1:4] == [
+        "! 2 mistakes in the specs (exq validate)",
+        "specs/a.yaml has mistakes: its last version without any stays in force.",
+        "specs/b.yaml has mistakes: nothing is changed for its jobs until it loads.",
+    ]
+
+
+def test_an_empty_folder_is_no_mistake_of_a_file() -> None:
+    wanted = f.desired(errors=[f.SpecError("specs", 0, 0, "there is no spec in this folder")])
+    text = render_status(f.snapshot(wanted, f.plan(wanted, [])), STYLE)
+    assert text == "! specs: there is no spec in this folder\n\nThe specs ask for no job.\n"
+
+
+def test_alerts_are_shown() -> None:
+    snapshot = small()
+    snapshot = replace(snapshot, plan=replace(snapshot.plan, alerts=("sweep: the specs ask for GPU 7",)))
+    assert "\n! sweep: the specs ask for GPU 7\n" in render_status(snapshot, STYLE)
+
+
+def test_many_stuck_jobs_are_one_row_and_no_retry_helps_one_without_a_command() -> None:
+    ids = [f"j{i}" for i in range(8)]
+    wanted = f.desired(f.project("big", {"main": ids}))
+    states = [f.state(f"big/{i}", "stuck", "NoCommand", "no command: add cmd") for i in ids[:4]]
+    states += [f.state(f"big/{i}", "stuck", "CodeError", "exit 1", attempt=1) for i in ids[4:]]
+    text = render_status(f.snapshot(wanted, f.plan(wanted, states)), STYLE)
+    assert text.split("stuck\n")[-1].splitlines() == [
+        "  ! 4 jobs  no command: add cmd (NoCommand); exq why j0",
+        "  ! 4 jobs  exit 1 (CodeError); exq logs j4, exq retry big",
+    ]
+
+
+def test_without_a_loop_and_with_nothing_running_there_is_no_estimate() -> None:
+    wanted = f.desired(f.project("p", {"main": ["a", "b"]}))
+    states = [f.state("p/a", "completed", "Succeeded"), f.state("p/b", "pending", "NewInSpec")]
+    snapshot = f.snapshot(wanted, f.plan(wanted, states), f.ledger(f.record(f.ended("p/a", "10:00", "10:10"))))
+    assert "about 10 min left" in render_status(snapshot, STYLE, {"pid": 1})
+    assert "left" not in render_status(snapshot, STYLE, {})
+    assert status_json(snapshot, {"pid": 1})["phases"][0]["eta_s"] == 600
+    assert status_json(snapshot, None)["phases"][0]["eta_s"] is None
 
 
 def test_no_job() -> None:

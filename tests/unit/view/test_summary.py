@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler.model.enums import PreconditionKind
+from reconciler.view.runs import oom_retries, run_of
 from reconciler.view.summary import common_glob, manifest, summary_markdown
 from tests.unit.view import factories as f
 
@@ -21,7 +22,7 @@ def seed_run() -> f.Snapshot:
     }
     wanted = f.desired(f.project("dllm_distill", phases, {"distill_students": ["train_teachers"]}))
     spans = {
-        "train_teachers": ("07:36", "08:34"),
+        "train_teachers": ("07:36:29", "08:34:50"),
         "distill_students": ("08:35", "12:37"),
         "multi_seed_validation": ("12:37", "14:02"),
     }
@@ -32,7 +33,9 @@ def seed_run() -> f.Snapshot:
             start, end = spans[phase]
             attempts = [f.ended(key, start, end)]
             if job_id in ("d3", "d4"):
-                oom = f.ended(key, "09:00", "09:05", "failed_oom", "GpuOutOfMemory", "CUDA out of memory")
+                oom = f.ended(
+                    key, "09:00", "09:05", "failed_oom", "GpuOutOfMemory", "CUDA out of memory", retry_at=f.at("09:07")
+                )
                 attempts = [oom, replace(attempts[0], number=2)]
             records.append(f.record(*attempts))
             states.append(f.state(key, "completed", "Succeeded", "exit 0", phase, attempt=len(attempts)))
@@ -68,7 +71,7 @@ def test_the_seeds_report() -> None:
 ## Next Steps
 
 - Analyse the results files; `analyze_on_complete` in the spec names a command that does it
-- `exq report dllm_distill` shows this summary, and makes an HTML page of it
+- `exq report dllm_distill --html dllm_distill.html` makes an HTML page of this
 """
     )
 
@@ -115,9 +118,78 @@ def test_a_run_that_is_not_over_and_has_a_stuck_job() -> None:
 
 - Look into what is stuck: `exq logs a`; then `exq retry a`
 - `python analyse.py` analyses the results (`analyze_on_complete` in `specs/p.yaml`)
-- `exq report p` shows this summary, and makes an HTML page of it
+- `exq report p --html p.html` makes an HTML page of this
 """
     )
+
+
+def second_run() -> tuple[f.Snapshot, f.ProjectRun]:
+    """`done` was completed in the first run, `again` got stuck there and was retried an hour later."""
+    wanted = f.desired(f.project("p", {"one": ["done"], "two": ["again"]}))
+    states = [
+        f.state("p/done", "completed", "Succeeded", "", "one"),
+        f.state("p/again", "completed", "Succeeded", "", "two"),
+    ]
+    oom = ("failed_oom", "GpuOutOfMemory", "out of memory")
+    tries = [
+        f.ended("p/again", "08:00", "08:01", *oom, retry_at=f.at("08:03")),
+        f.ended("p/again", "08:03", "08:04", *oom, number=2),
+        f.ended("p/again", "09:00:01", "09:00:11", *oom, number=3, retry_at=f.at("09:02")),
+        f.ended("p/again", "09:02:00", "09:02:20", number=4),
+    ]
+    records = [f.record(f.ended("p/done", "08:00", "08:30")), f.record(*tries, retry_after=2)]
+    return f.snapshot(wanted, f.plan(wanted, states), f.ledger(*records)), f.ProjectRun("p", 2, f.at("09:00"), "/x")
+
+
+def test_a_second_run_is_told_in_its_own_time() -> None:
+    snapshot, run = second_run()
+    # the loop's clock may be a little behind the times of files
+    run = replace(run, settled_at=f.at("09:02:19"))
+    text = summary_markdown(snapshot, "p", run, [])
+    assert text.split("\n\n## Results")[0].splitlines()[2:] == [
+        "**Project**: p (run 2)",
+        "**Started**: 2026-04-17 09:00:00",
+        "**Completed**: 2026-04-17 09:02:19",
+        "**Total wall-clock**: 2m 19s",
+        "**Jobs**: 1 completed, 1 OOM-retried then completed, 0 stuck",
+        "",
+        "## Phases",
+        "",
+        "| Phase | Jobs | Success | OOM retries | Duration |",
+        "| --- | --- | --- | --- | --- |",
+        "| one | 1 | 1 | 0 | - |",
+        "| two | 1 | 1 | 1 | 2m 18s |",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("oom", "again", "retry_after", "count"),
+    [
+        ({"retry_at": 1.0}, {}, 0, 1),
+        ({"retry_at": None}, {}, 1, 0),
+        ({"retry_at": 1.0}, {}, 1, 0),
+        ({"retry_at": None}, {"generation": "g2"}, 0, 0),
+        ({"retry_at": 1.0}, {"generation": "g2"}, 0, 0),
+    ],
+    ids=["requeued", "stuck, then retried", "retried before it was due", "another command", "the same, in time"],
+)
+def test_an_oom_retry_is_one_that_exq_made(oom: dict, again: dict, retry_after: int, count: int) -> None:  # type: ignore[type-arg]
+    first = f.ended("p/a", "08:00", "08:01", "failed_oom", "GpuOutOfMemory", "out of memory", **oom)
+    record = f.record(first, f.ended("p/a", "08:02", "08:03", number=2, **again), retry_after=retry_after)
+    wanted = f.desired(f.project("p", {"main": ["a"]}))
+    made = f.plan(wanted, [f.state("p/a", "completed", "Succeeded")])
+    snapshot = f.snapshot(wanted, made, f.ledger(record))
+    assert oom_retries(snapshot, "p/a", run_of(snapshot, "p")) == count
+
+
+def test_a_project_that_never_ran_here_has_no_times() -> None:
+    wanted = f.desired(f.project("p", {"main": ["a"]}))
+    snapshot = f.snapshot(wanted, f.plan(wanted, [f.state("p/a", "stuck", "NoCommand", "no command")]))
+    assert run_of(snapshot, "p") is None
+    text = summary_markdown(snapshot, "p", None, [])
+    assert "**Started**: not run here\n**Completed**: -\n**Total wall-clock**: -\n" in text
+    assert "exq retry" not in text
+    assert "- `p/a` has no command: write one in `specs/p.yaml:3:5`" in text
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ def test_a_line_per_action() -> None:
     snapshot = distillation(teacher_runs=False)
     done = [
         *snapshot.plan.actions,
+        f.launch("sweep/s", 2, reason="CommandChanged", message="its command changed after attempt 1"),
         f.kill("sweep/s200_N64", "StoppedByUser", "stopped by alice@box"),
         f.kill("sweep/s200_N64", "StoppedByUser", "asked to end before, still there", force=True),
         f.kill("sweep/s200_N64", "StaleScreen", "its payload is gone"),
@@ -26,6 +27,7 @@ def test_a_line_per_action() -> None:
         == """\
 12:01:11  ~ sweep/s42_N64  requeued for 12:03:11: GPU out of memory on GPU 1, attempt 2 of 3, elsewhere
 12:01:11  + distill/t_N512  launched on GPU 3 (attempt 1)
+12:01:11  + sweep/s  launched (attempt 2): its command changed after attempt 1
 12:01:11  - sweep/s200_N64  attempt 1 asked to end: stopped by alice@box
 12:01:11  - sweep/s200_N64  attempt 1 killed: asked to end before, still there
 12:01:11  - sweep/s200_N64  stale screen of attempt 1 closed: its payload is gone

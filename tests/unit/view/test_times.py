@@ -14,7 +14,9 @@ from tests.unit.view.factories import NOW, at
         (-3, "0.0s", "0.0 s"),
         (0.41, "0.4s", "0.4 s"),
         (9.94, "9.9s", "9.9 s"),
-        (9.96, "9s", "9 s"),
+        (9.96, "10s", "10 s"),
+        (14.63, "15s", "15 s"),
+        (59.6, "1m 00s", "1 min"),
         (42, "42s", "42 s"),
         (60, "1m 00s", "1 min"),
         (125, "2m 05s", "2 min 5 s"),
@@ -32,7 +34,7 @@ def test_durations(seconds: float, compact: str, spoken: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0.2, "due now"),
+        (0.2, "about 1 s left"),
         (3.4, "about 3 s left"),
         (42, "about 40 s left"),
         (99, "about 100 s left"),

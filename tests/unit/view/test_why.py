@@ -106,13 +106,12 @@ def waiting(reason: str, message: str, **known: object) -> f.Snapshot:
 
 
 def test_no_free_slot_says_who_holds_it_and_who_comes_first() -> None:
-    text = render_why(waiting("NoFreeSlot", "all 1 slots are in use (max_parallel)"), "sweep/c", STYLE)
+    text = render_why(waiting("NoFreeSlot", "the one slot is in use (max_parallel)"), "sweep/c", STYLE)
     assert (
         text
         == """\
 sweep/c is pending: NoFreeSlot
-  all 1 slots are in use (max_parallel)
-  needs a free slot: 0 of 1 now (a running)
+  the one slot is in use (max_parallel): a
   1 job that waits for the same comes first
 """
     )
@@ -125,16 +124,53 @@ def test_paused() -> None:
 
 def test_unknown_facts() -> None:
     snapshot = waiting("ScreenUnknown", "screen -ls did not answer")
-    noted = replace(snapshot.plan, unknown=("local: screen -ls did not answer; nothing is launched in screens",))
+    unknown = (
+        "local: screen -ls did not answer; nothing is launched in screens",
+        "far: no route; its jobs are left as they are",
+        "sweep/c: it is not launched",
+    )
+    noted = replace(snapshot.plan, unknown=unknown)
     assert (
         render_why(replace(snapshot, plan=noted), "sweep/b", STYLE)
         == """\
 sweep/b is pending: ScreenUnknown
-  screen -ls did not answer
   local: screen -ls did not answer; nothing is launched in screens
-  nothing is done about it until that is known again
 """
     )
+    unnoted = replace(snapshot.plan, unknown=())
+    assert why_json(replace(snapshot, plan=unnoted), "sweep/b")["chain"] == [
+        "screen -ls did not answer",
+        "nothing is done about it until that is known again",
+    ]
+
+
+def test_an_attempt_that_ended_and_is_not_let_go_of_is_told() -> None:
+    wanted = f.desired(f.project("sweep", {"main": ["a"]}))
+    known = f.ledger(f.record(replace(f.ended("sweep/a", "11:50", "12:00:11"), released=False)))
+    facts = replace(f.running_facts(9858, f.at("11:50")), payload_alive=False, shim_alive=False)
+    made = f.plan(wanted, [f.state("sweep/a", "completed", "Succeeded", "exit 0", attempt=1)])
+    snapshot = f.snapshot(wanted, made, known, f.host(attempts={"sweep/a/1": facts}))
+    words = "attempt 1 has ended, pid 9858 of it is left (ended in 4 min)"
+    assert why_json(snapshot, "sweep/a")["chain"] == ["completed at 12:00:11: exit 0", words]
+    message = "the one slot is in use (max_parallel); sweep/a has ended, pid 9858 of it is left (ended in 4 min)"
+    again = f.plan(wanted, [f.state("sweep/a", "pending", "NoFreeSlot", message, attempt=1)])
+    assert why_json(replace(snapshot, plan=again), "sweep/a")["chain"] == [message]
+    gone = replace(snapshot, plan=replace(made, released=("sweep/a/1",)))
+    assert why_json(gone, "sweep/a")["chain"] == ["completed at 12:00:11: exit 0"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "commands"),
+    [
+        ("NoFreeGpu", "0 of 1 GPUs free: GPU 0 runs x/y", ["exq status"]),
+        ("NoCommand", "no command: add cmd", ["write its cmd in specs/sweep.yaml:3:5"]),
+    ],
+)
+def test_what_to_do_next(reason: str, message: str, commands: list[str]) -> None:
+    wanted = f.desired(f.project("sweep", {"main": ["a"]}))
+    status = "stuck" if reason == "NoCommand" else "pending"
+    shown = why_json(f.snapshot(wanted, f.plan(wanted, [f.state("sweep/a", status, reason, message)])), "sweep/a")
+    assert shown["next"] == commands
 
 
 def test_preconditions_are_told_one_by_one() -> None:
