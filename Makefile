@@ -6,11 +6,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PYTEST_ARGS ?=
+SECONDS ?= 600
 # the demo keeps its state here, away from the user's own
 DEMO := PATH="$(CURDIR)/$(BIN):$$PATH" EXQ_STATE="$(CURDIR)/.exq-demo" EXQ_SPECS="$(CURDIR)/specs" $(BIN)/exq
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint check bench clean
+.PHONY: help venv demo test lint check bench fuzz sim sim-pairs soak clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -43,6 +44,9 @@ demo: $(VENV)/.demo  ## run specs/ to the end: teachers, students, a table of ac
 	@$(DEMO) run --until-settled  # prints the plan first, and the summary at the end
 	@echo
 	@$(BIN)/python examples/digits/table.py runs/digits/students
+	@echo
+	@echo "a page of it, from this folder:"
+	@echo "  EXQ_STATE=.exq-demo $(BIN)/exq report digits --html digits.html"
 
 test: $(VENV)/.dev  ## run all tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
@@ -57,6 +61,18 @@ check: lint test  ## everything that has to pass
 
 bench: $(VENV)/.dev  ## measure speed and memory
 	$(BIN)/python -m tests.bench
+
+fuzz: $(VENV)/.dev  ## damage specs and state, for SECONDS (default 600)
+	$(BIN)/python -m tests.fuzz $(SECONDS)
+
+sim: $(VENV)/.dev  ## try all single faults in the simulated world; make sim SEED=7 replays one run
+	$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED),singles)
+
+sim-pairs: $(VENV)/.dev
+	$(BIN)/python -m tests.sim pairs
+
+soak: $(VENV)/.dev  ## random simulated runs, for SECONDS (default 600)
+	$(BIN)/python -m tests.sim soak --seconds $(SECONDS)
 
 clean:  ## remove .venv, caches, and the demo's state and results
 	rm -rf .venv .exq-demo experiment_queue runs/digits build dist

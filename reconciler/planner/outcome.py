@@ -153,7 +153,7 @@ def _exited(
 ) -> Finding:
     exited = facts.exited
     assert exited is not None
-    if exited.lock_held is not None:
+    if exited.lock_held is not None and facts.started is None:
         return _lock_held(exited.lock_held, exited.at)
     code = exited.code
     outputs = view.outputs.get(attempt.job)

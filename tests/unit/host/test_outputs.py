@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import glob
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reconciler.host.agent import Agent, Globber, complete_text, star_matcher
+from reconciler.host.agent import Agent, Globber, complete_text, process_stat, star_matcher
 
 FILES = [
     "a.json", "b.json", "run_1_seed3.json", "run_12_seed3.json", "run_12_seed34.json", ".hidden.json", "x[1].txt",
@@ -143,11 +144,10 @@ def test_a_command_that_hangs_is_unknown_and_its_processes_end(tree: Path) -> No
     answer = check(agent, tree, "command", "sleep 61.25 & echo $! >child; wait")
     assert "no answer in 2 s" in answer["unknown"]
     pid = int((tree / "child").read_text())
-    for _ in range(1000):
-        state = Path(f"/proc/{pid}/stat")
-        if not state.exists() or state.read_text().rpartition(") ")[2][0] == "Z":
-            return
-    pytest.fail("its child lives on")
+    deadline = time.monotonic() + 30
+    while (stat := process_stat(pid)) is not None and stat.alive:
+        assert time.monotonic() < deadline, "its child lives on"
+        time.sleep(0.01)
 
 
 def test_the_same_command_is_run_once_for_many_jobs(tree: Path, agent: Agent) -> None:
