@@ -1167,16 +1167,22 @@ class Agent:
         self._started.append((path, child))
 
     def _collect_started(self) -> None:
-        """Take leave of launchers that ended; one that ended before its shim made a claim has failed."""
+        """Take leave of launchers that ended; one that ended before its shim made a claim has failed.
+
+        Where the folder was removed meanwhile, a claim that is missing proves nothing."""
         running = []
         for path, child in self._started:
             if child.poll() is None:
                 running.append((path, child))
-            elif child.returncode != 0 and not os.path.exists(os.path.join(self._folder(path), "claim")):
+            elif child.returncode != 0 and self._is_unclaimed(self._folder(path)):
                 said = read_file(os.path.join(self._folder(path), "log"), 4096)
                 text = first_line(said[0].decode("utf-8", "replace")) if said else ""
                 self._launch_errors[path] = text or f"the launcher ended with exit code {child.returncode}"
         self._started = running
+
+    @staticmethod
+    def _is_unclaimed(folder: str) -> bool:
+        return os.path.isdir(folder) and not os.path.exists(os.path.join(folder, "claim"))
 
     def _revoke(self, request: Json) -> Json:
         """Claim an attempt so that no shim can ever run it. False: a shim was first."""

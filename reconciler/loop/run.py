@@ -59,7 +59,7 @@ def _ticks(
         _report(report, snapshot, done)
         if stop() or (until_settled and not done and finished(snapshot)):
             return snapshot
-        wait_s = _wait_s(snapshot, done, world.clock())
+        wait_s = _wait_s(snapshot, done, world.clock(), stalled=world.stalled)
         woken = alarm.wait(min(wait_s, max(0.0, last_full_at + RESYNC_S - alarm.monotonic())))
         if stop():
             return snapshot
@@ -77,13 +77,13 @@ def _report(report: Report | None, snapshot: Snapshot, done: Sequence[Done]) -> 
         report(snapshot, done)
 
 
-def _wait_s(snapshot: Snapshot, done: Sequence[Done], now: float) -> float:
+def _wait_s(snapshot: Snapshot, done: Sequence[Done], now: float, *, stalled: bool = False) -> float:
     if any(file.unsettled for file in snapshot.desired.files):
         return UNSETTLED_SPEC_S
     wake_at = snapshot.plan.wake_at
     if wake_at is None:
         return RESYNC_S
-    in_vain = bool(snapshot.plan.actions) and not any(item.ok for item in done)
+    in_vain = stalled or (bool(snapshot.plan.actions) and not any(item.ok for item in done))
     return max(FAILED_RETRY_S if in_vain else 0.0, wake_at - now)
 
 

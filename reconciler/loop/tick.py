@@ -32,6 +32,7 @@ from reconciler.store.failpoint import failpoint
 def tick(world: World, *, full: bool = True) -> tuple[Snapshot, tuple[Done, ...]]:
     """Look, then do what the plan says. A full disk stops the doing, not the loop; it is tried again."""
     try:
+        world.stalled = False
         if world.unwritten:
             repeat_verdicts(world)
         take_requests(world)
@@ -39,6 +40,7 @@ def tick(world: World, *, full: bool = True) -> tuple[Snapshot, tuple[Done, ...]
         audit_specs(world, snapshot)
         return snapshot, carry_out(world, snapshot)
     except StoreError as error:
+        world.stalled = True
         audit_plan(world, alert=str(error))
         snapshot = look(world, full=full)
         return snapshot, ()

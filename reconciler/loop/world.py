@@ -52,6 +52,8 @@ class World:
     announced: Desired | None = None
     """The specs as the audit trail last had them."""
     alerted: set[str] = field(default_factory=set)
+    stalled: bool = False
+    """The last tick could not store what it meant to do."""
     unwritten: bool = True
     """Some verdict may be missing beside its attempt's files; after a start nobody knows."""
     held: ExitStack = field(default_factory=ExitStack)

@@ -112,7 +112,8 @@ def _unclaimed(attempt: AttemptRecord, facts: AttemptFacts, view: HostView, job:
 def _without_folder(attempt: AttemptRecord, view: HostView, job: Job | None, now: float) -> Finding:
     """Someone removed it, or the power failed before it was on the disk."""
     finding = _without_exit(attempt, view, job, now, "its attempt folder was removed, and with it how it ended")
-    rebooted = view.booted_at is not None and attempt.intended_at < view.booted_at
+    # a launch in the future tells of a clock that was set back, maybe over a reboot
+    rebooted = view.booted_at is not None and not view.booted_at <= attempt.intended_at <= now
     if not rebooted or not isinstance(finding, Ended) or finding.status is JobStatus.COMPLETED:
         return finding
     message = "the host was rebooted soon after its launch, its attempt folder is lost"

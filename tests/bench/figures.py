@@ -41,7 +41,11 @@ def median_s(action: Callable[[], object], times: int) -> float:
 
 def command_s(command: Sequence[str], env: Mapping[str, str] | None = None, times: int = 5) -> float:
     """The median wall time of a command."""
-    return median_s(lambda: subprocess.run(command, env=env, stdout=subprocess.DEVNULL, check=False), times)
+    return median_s(lambda: _quietly(command, env), times)
+
+
+def _quietly(command: Sequence[str], env: Mapping[str, str] | None) -> None:
+    subprocess.run(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
 
 
 def interpreter_floor_s() -> float:

@@ -6,11 +6,15 @@ import errno
 import os
 import stat
 from dataclasses import dataclass
-from posixpath import dirname
 from random import Random
 
 FOLDER = stat.S_IFDIR
 FILE = stat.S_IFREG
+
+
+def dirname(path: str) -> str:
+    """The folder of an absolute, normal path."""
+    return path.rpartition("/")[0] or "/"
 
 
 class Inode:
@@ -38,6 +42,7 @@ class StatResult:
     st_ino: int
     st_uid: int
     st_dev: int = 1
+    st_gid: int = 1000
 
     @property
     def st_mtime(self) -> float:
@@ -133,7 +138,7 @@ class Disk:
 
     def room(self, path: str) -> None:
         """Raise ENOSPC on a full disk."""
-        if self.full:
+        if self.full and not path.startswith("/run/"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
     # contents
