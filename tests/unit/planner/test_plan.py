@@ -23,7 +23,7 @@ def looked(desired: Desired, *records: JobRecord, ledger: dict[str, Any] | None 
 
 
 ABC = make.desired(make.project(make.job("a"), make.job("b"), make.job("c")))
-RUN = {"p": ProjectRun("p", 1, NOW - 500, "/work/experiment_queue/x")}
+RUN = {"p": ProjectRun("p", 1, NOW - 500, "/home/me/experiment_queue/x")}
 
 
 def test_jobs_start_in_spec_order_as_far_as_there_are_slots() -> None:
