@@ -53,6 +53,12 @@ def _missing(message: str) -> None:
 
 
 @pytest.fixture
+def missing() -> Callable[[str], None]:
+    """Skip the test for want of something, with the reason; in CI that is a failure."""
+    return _missing
+
+
+@pytest.fixture
 def require() -> Callable[[str], None]:
     """What the `needs` marker does, for a test that learns only as it runs what it needs."""
     return _require

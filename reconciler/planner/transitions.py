@@ -27,11 +27,6 @@ def mark_launched(record: JobRecord, number: int, launcher: str, session: str | 
     return _update(record, number, launched=True, launcher=launcher, session=session)
 
 
-def mark_started(record: JobRecord, number: int, pid: int, started_at: float) -> JobRecord:
-    """The payload was seen."""
-    return _update(record, number, pid=pid, started_at=started_at, launched=True)
-
-
 def mark_kill_intended(record: JobRecord, number: int, now: float, reason: Reason) -> JobRecord:
     """The attempt is about to be asked to end; the first reason stays. A loop that ends here asks again at once."""
     current = next(a for a in record.attempts if a.number == number)

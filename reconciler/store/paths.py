@@ -85,11 +85,6 @@ class StatePaths:
         project, job, number = path.split("/")
         return self.spool / f"{component(project)}%{component(job)}%{number}"
 
-    def job_lock(self, key: str) -> Path:
-        """The lock of the job `project/id`."""
-        project, job = key.split("/")
-        return self.locks / f"{component(project)}%{component(job)}.lock"
-
     def ensure(self) -> None:
         """Make the folders that are missing. The state folder is given mode 0700: all others are reached through it.
 

@@ -14,7 +14,6 @@ from reconciler.planner.transitions import (
     mark_kill_intended,
     mark_launched,
     mark_released,
-    mark_started,
     settle,
     with_attempt,
 )
@@ -48,7 +47,6 @@ def test_an_attempt_with_the_same_number_is_replaced() -> None:
             {"launched": True, "launcher": "process", "session": None},
             id="launch",
         ),
-        pytest.param(mark_started(TWO, 2, 42, NOW), {"launched": True, "pid": 42, "started_at": NOW}, id="start"),
         pytest.param(
             mark_kill(TWO, 2, NOW, Reason.HUNG_TAIL),
             {"kill_at": NOW, "kill_last_at": NOW, "kill_reason": Reason.HUNG_TAIL},

@@ -21,7 +21,6 @@ def test_the_layout(tmp_path: Path) -> None:
     paths = StatePaths(tmp_path)
     assert paths.attempt("p/a/2") == tmp_path / "attempts/p/a/2"
     assert paths.marker("p/50%/2") == tmp_path / "spool/p%50%25%2"
-    assert paths.job_lock("p/a") == tmp_path / "locks/p%a.lock"
 
 
 def test_the_folders_are_private(tmp_path: Path) -> None:

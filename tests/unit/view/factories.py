@@ -62,7 +62,7 @@ def job(key: str, phase: str = MAIN_PHASE, **changes: Any) -> Job:
         id=job_id,
         phase=phase,
         cmd=f"python train.py --id {job_id}",
-        cwd="/home/me/work",
+        cwd="/home/me/exp",
         env={},
         conda=None,
         conda_hook=None,
@@ -85,7 +85,7 @@ def project(
     plain = Project(
         name=name,
         source=f"specs/{name}.yaml",
-        cwd="/home/me/work",
+        cwd="/home/me/exp",
         ssh=None,
         gpu_pool=None,
         max_parallel=2,

@@ -44,7 +44,7 @@ def seed_run() -> f.Snapshot:
 
 def test_the_seeds_report() -> None:
     run = f.ProjectRun("dllm_distill", 1, f.at("07:36:29"), "/x", f.at("14:02:14"))
-    files = [f"/home/me/work/figures/pcdistill_sw_N{n}_seed{seed}.json" for n in (1, 2) for seed in range(21)]
+    files = [f"/home/me/exp/figures/pcdistill_sw_N{n}_seed{seed}.json" for n in (1, 2) for seed in range(21)]
     assert (
         summary_markdown(seed_run(), "dllm_distill", run, files)
         == """\
@@ -242,7 +242,7 @@ def test_manifest_keeps_everything_resolved() -> None:
             "id": "a",
             "phase": "one",
             "cmd": "python train.py --id a",
-            "cwd": "/home/me/work",
+            "cwd": "/home/me/exp",
             "env": {"SEED": "1"},
             "conda": None,
             "conda_hook": None,
