@@ -26,7 +26,7 @@ SHOWN_MAX = 20
 def ask(kind: RequestKind, words: Sequence[str], context: Context) -> int:
     """Submit what makes sense and refuse the rest. Returns 1 when something named one by one was refused."""
     wanted = wishes(kind, words, look_now(context))
-    requests = _submit(kind, wanted.targets, context)
+    requests = submit_all(kind, wanted.targets, context)
     daemon = running_loop(context)
     if context.json:
         print_json(_json(kind, requests, wanted, daemon))
@@ -35,7 +35,8 @@ def ask(kind: RequestKind, words: Sequence[str], context: Context) -> int:
     return OK if all(item.done for item in wanted.refused) else PROBLEM
 
 
-def _submit(kind: RequestKind, targets: Sequence[str], context: Context) -> list[Request]:
+def submit_all(kind: RequestKind, targets: Sequence[str], context: Context) -> list[Request]:
+    """Record a request for each target."""
     from reconciler.store.paths import StatePaths
     from reconciler.store.requests import submit
 

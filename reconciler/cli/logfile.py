@@ -1,4 +1,6 @@
-"""An attempt's log in its folder: its last lines, and what is added to it. Bytes, exactly as the job wrote them."""
+"""An attempt's log in its folder: its last lines, and what is added to it. Bytes, exactly as the job wrote them.
+
+`remotelog.py` has the same for an attempt on another machine."""
 
 from __future__ import annotations
 
@@ -7,15 +9,47 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
+
+from reconciler.model.spec import LOCAL_HOST
 
 BLOCK_BYTES = 1 << 16
 POLL_S = 0.2
 
 
+class Log(Protocol):
+    """The log of the attempt `number` of `job`, wherever it is."""
+
+    @property
+    def job(self) -> str: ...
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people."""
+
+    @property
+    def where(self) -> dict[str, str | None]:
+        """The same for programs: `host`, and `path` on this machine."""
+
+    def tail(self, count: int | None) -> tuple[bytes, int]:
+        """The last `count` lines (None: all of it), and the offset behind them."""
+
+    def read(self, offset: int) -> bytes:
+        """Some of what is behind `offset`; nothing at its end."""
+
+    def ended(self) -> bool:
+        """The attempt is over: its exit or its verdict is recorded, or nothing of it lives to record one."""
+
+    def ending(self) -> str:
+        """In a few words, how it ended."""
+
+
 @dataclass(frozen=True, slots=True)
 class AttemptLog:
-    """The log of the attempt `number` of `job`."""
+    """A log on this machine."""
 
     job: str
     number: int
@@ -25,12 +59,34 @@ class AttemptLog:
     def path(self) -> Path:
         return self.folder / "log"
 
+    @property
+    def place(self) -> str:
+        """See Log."""
+        return str(self.path)
+
+    @property
+    def where(self) -> dict[str, str | None]:
+        """See Log."""
+        return {"host": LOCAL_HOST, "path": str(self.path)}
+
+    def tail(self, count: int | None) -> tuple[bytes, int]:
+        """See Log."""
+        return last_lines(self.path, count)
+
+    def read(self, offset: int) -> bytes:
+        """See Log."""
+        return _read_from(self.path, offset)
+
+    def settled(self) -> dict[str, object]:
+        """What the loop made of its end; empty before that."""
+        return _json_of(self.folder / "verdict.json")
+
     def ended(self) -> bool:
-        """The attempt is over: its exit or its verdict is recorded, or nothing of it lives to record one."""
+        """See Log."""
         return any((self.folder / name).exists() for name in ("exit.json", "verdict.json")) or self._died_silently()
 
     def ending(self) -> str:
-        """In a few words, how it ended."""
+        """See Log."""
         exit_code = _json_of(self.folder / "exit.json").get("code")
         return f"exit {exit_code}" if exit_code is not None else "its exit code is not known"
 
@@ -84,11 +140,11 @@ def _start_of_tail(file: BinaryIO, size: int, count: int) -> int:
     return 0
 
 
-def follow(log: AttemptLog, offset: int, sleep: Callable[[float], None]) -> Iterator[bytes]:
+def follow(log: Log, offset: int, sleep: Callable[[float], None]) -> Iterator[bytes]:
     """What is added behind `offset`, as it comes, until the attempt has ended."""
     while True:
         ended = log.ended()  # read before the log, so that nothing written before the end is missed
-        while added := _read_from(log.path, offset):
+        while added := log.read(offset):
             offset += len(added)
             yield added
         if ended:

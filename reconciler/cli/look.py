@@ -2,25 +2,132 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from reconciler.cli.context import say
 
 if TYPE_CHECKING:
     from reconciler.cli.context import Context
+    from reconciler.host.reply import HostAgent, Reply
+    from reconciler.loop import World
     from reconciler.model.snapshot import Snapshot
     from reconciler.store.paths import StatePaths
+
+PATIENCE_S = 15.0
+"""How long a verb waits for hosts. One that is down is known to be after 10 s, where the ssh configuration has no other
+ConnectTimeout."""
+
+SAY_AFTER_S = 2.0
+"""After this, a terminal is told who is waited for."""
 
 
 def look_now(context: Context, *, results: bool = False) -> Snapshot:
     """Load the specs, observe the hosts and plan, writing nothing. Raises `CliError` without a specs folder.
 
     `results`: find the output files of completed jobs too."""
+    with looking(context) as world:
+        return look_in(world, results=results)
+
+
+@contextmanager
+def looking(context: Context) -> Iterator[World]:
+    """The world of a verb that only looks, for `look_in`. Raises `CliError` without a specs folder."""
     from reconciler import loop
 
     context.require_specs()
     with loop.open_world(context.specs, context.state, writable=False, env=context.env) as world:
-        return loop.look(world, results=results)
+        world.patience_s = PATIENCE_S
+        yield world
+
+
+def look_in(world: World, *, results: bool = False, hosts: Collection[str] | None = None) -> Snapshot:
+    """Look at all hosts, or only at `hosts` (none at all: what specs and ledger tell)."""
+    from reconciler import loop
+
+    with _waiting_said(world):
+        if hosts is None:
+            return _with_since(world, loop.look(world, results=results))
+        return _with_since(world, loop.look(world, full=False, woken={own_name(world, host) for host in hosts}))
+
+
+def _with_since(world: World, snapshot: Snapshot) -> Snapshot:
+    """A new connection does not know when a silent host was last heard of; the loop may."""
+    from dataclasses import replace
+
+    from reconciler.model.facts import Observed, Unknown
+    from reconciler.store.seen import read_seen
+
+    views = snapshot.observed.hosts
+    silent = {host: v for host, v in views.items() if isinstance(v, Unknown) and not v.quiet and v.since is None}
+    if not silent:
+        return snapshot
+    seen = {host: each for host, each in read_seen(world.paths).items() if not each.reachable}
+    known = {host: replace(v, since=seen[host].last_answer_at) for host, v in silent.items() if host in seen}
+    return replace(snapshot, observed=Observed({**views, **known}))
+
+
+def own_name(world: World, host: str) -> str:
+    """The one name of this machine, whatever the specs call it; other hosts are called as they are."""
+    from reconciler.model.spec import LOCAL_HOST
+
+    return LOCAL_HOST if world.is_local(host) else host
+
+
+def with_round_trips(world: World, snapshot: Snapshot) -> Snapshot:
+    """The same look with the time that an answer of each host takes, now that there are connections."""
+    from dataclasses import replace
+
+    from reconciler.model.facts import HostView, Observed
+
+    views = snapshot.observed.hosts.items()
+    remote = {host: view for host, view in views if isinstance(view, HostView) and not world.is_local(host)}
+    asked = [(host, _timed_hello(world.agent_for(host))) for host in remote]
+    hosts = dict(snapshot.observed.hosts)
+    for host, (reply, took_s) in asked:
+        answer = reply.wait(PATIENCE_S)
+        if answer is not None and "error" not in answer:
+            hosts[host] = replace(remote[host], round_trip_s=took_s[0])
+    return replace(snapshot, observed=Observed(hosts))
+
+
+def _timed_hello(agent: HostAgent) -> tuple[Reply, list[float]]:
+    """A reply, and how long it took, once it is there."""
+    import time
+
+    from reconciler.host.reply import Reply, send
+
+    began, timed, took_s = time.monotonic(), Reply(), list[float]()
+    reply = send(agent, {"op": "hello"})
+
+    def done() -> None:
+        took_s.append(time.monotonic() - began)
+        timed.put(reply.wait() or {})
+
+    reply.on_done(done)
+    return timed, took_s
+
+
+@contextmanager
+def _waiting_said(world: World) -> Iterator[None]:
+    """Tell a terminal which hosts are waited for, once it takes long."""
+    timer = threading.Timer(SAY_AFTER_S, _say_waiting, (world,))
+    timer.daemon = True
+    if sys.stderr.isatty():
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _say_waiting(world: World) -> None:
+    late = [host for host, asked in list(world.asked.items()) if not asked.reply.done]
+    if late:
+        say(f"waiting for {', '.join(late)} ...")
 
 
 def say_if_shared(paths: StatePaths) -> None:

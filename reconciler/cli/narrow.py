@@ -30,6 +30,7 @@ def narrowed(snapshot: Snapshot, words: Sequence[str]) -> Snapshot:
         plan,
         states=states,
         actions=tuple(action for action in plan.actions if action.job in keys),
+        transfers=tuple(transfer for transfer in plan.transfers if transfer.job in keys),
         phases=tuple(phase for phase in counted if phase.counts or phase.project in whole),
     )
     requests = tuple(r for r in snapshot.requests if r.target in keys or r.target in named)

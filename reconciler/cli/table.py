@@ -16,7 +16,7 @@ class Verb:
         self.name = name
         self.usage = usage
         self.summary = summary
-        self.module = f"reconciler.cli.verbs.{name}"
+        self.module = f"reconciler.cli.verbs.{name.replace('-', '_')}"
 
 
 GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
@@ -39,6 +39,7 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
         "Look",
         (
             Verb("status", "[PROJECT|JOB...]", "where every job stands"),
+            Verb("hosts", "[HOST...]", "which hosts answer, their GPUs, and what of ours is there"),
             Verb("why", "JOB", "why a job is where it is, and what would move it"),
             Verb("logs", "JOB", "its output; -f follows it"),
             Verb("attach", "JOB", "open its live screen session"),
@@ -53,6 +54,7 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
             Verb("stop", "JOB...", "end a job and keep it from running again"),
             Verb("pause", "[JOB|PROJECT...]", "launch nothing more; what runs goes on"),
             Verb("resume", "[JOB|PROJECT...]", "lift a pause"),
+            Verb("forget-host", "HOST", "give up what may run on a host that does not answer"),
         ),
     ),
 )
@@ -80,6 +82,10 @@ _OTHER_WORDS = {
     "events": "history",
     "audit": "history",
     "summary": "report",
+    "fleet": "hosts",
+    "machines": "hosts",
+    "nodes": "hosts",
+    "forget": "forget-host",
 }
 
 _OPTIONS_HELP = """\

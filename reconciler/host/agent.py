@@ -20,11 +20,14 @@ import os
 import platform
 import pwd
 import re
+import select
 import selectors
 import shutil
 import signal
+import socket
 import stat as stat_bits
 import subprocess
+import sys
 import time
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 
@@ -40,7 +43,13 @@ SOCKET_PATH_MAX_BYTES = 107
 LONGEST_PID = "4194304"
 DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 ABSENT_ERRORS = (errno.ENOENT, errno.ENOTDIR)
-DAEMON_ONLY = re.compile(r"EXQ_(?!CONDA_HOOK$)|(STY|WINDOW|NOTIFY_SOCKET)$|WATCHDOG_|LISTEN_(FDS|PID|FDNAMES)$")
+NO_LOCKS_ERRORS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+FILES_LIMIT = 200000
+SYNCS_AT_ONCE = 8
+PART_NAME = re.compile(r"\.exq-[0-9a-f]{32}\.part\Z")
+DAEMON_ONLY = re.compile(
+    r"EXQ_(?!CONDA_HOOK$)|(STY|WINDOW|NOTIFY_SOCKET)$|WATCHDOG_|LISTEN_(FDS|PID|FDNAMES)$|SSH_(CLIENT|CONNECTION|TTY|ORIGINAL_COMMAND)$"
+)
 GPU_QUERY = ["--query-gpu=index,uuid,name,memory.used,memory.total,utilization.gpu", "--format=csv,noheader,nounits"]
 APPS_QUERY = ["--query-compute-apps=pid,gpu_uuid,used_memory", "--format=csv,noheader,nounits"]
 ATTEMPT_PATH = re.compile(r"(?!\.{1,2}/)[^/\n]+/(?!\.{1,2}/)[^/\n]+/[0-9]{1,9}\Z")
@@ -170,6 +179,15 @@ def lock_holder(path: str) -> Optional[str]:
         os.close(fd)
 
 
+def folders_in(path: str) -> List[str]:
+    """The names of the folders in a folder; none where it is not there. Raises OSError."""
+    try:
+        with os.scandir(path) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    except FileNotFoundError:
+        return []
+
+
 def encoded(name: str) -> str:
     """A project or job id as part of a file name that joins several with `%`."""
     return name.replace("%", "%25").replace("/", "%2F")
@@ -243,6 +261,14 @@ def owner_of(pid: int) -> Optional[int]:
         return os.stat(f"/proc/{pid}").st_uid
     except OSError:
         return None
+
+
+def user_name(uid: int) -> str:
+    """The name of a user; one without is a number."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def environment_of(pid: int) -> Dict[bytes, bytes]:
@@ -509,7 +535,9 @@ class Globber:
     def find(self, cwd: str, pattern: str) -> List[Tuple[str, os.stat_result]]:
         """Paths with their stat, sorted. Raises Unreadable where a folder or file may not be looked at."""
         found = {}
-        for path in self._expand("/", resolve(cwd, pattern).split("/")[1:]):
+        wanted = resolve(cwd, pattern)
+        plain = not is_pattern(wanted) and "//" not in wanted
+        for path in (wanted,) if plain else self._expand("/", wanted.split("/")[1:]):
             try:
                 found[path] = os.stat(path)
             except OSError as error:
@@ -564,12 +592,15 @@ def output_facts(globber: Globber, cwd: str, patterns: Iterable[str]) -> Json:
     newest_at: Optional[float] = None
     for pattern in patterns:
         found = globber.find(cwd, pattern)
+        if not found:
+            fingerprints.append("")
+            continue
         digest = hashlib.sha256()
         for path, stat in found:
             digest.update(f"{path}\0{stat.st_mtime_ns}\0{stat.st_size}\0{stat.st_ino}\0".encode("utf-8", "replace"))
             newest_at = max(newest_at or 0.0, stat.st_mtime)
             paths.append(path)
-        fingerprints.append(digest.hexdigest()[:16] if found else "")
+        fingerprints.append(digest.hexdigest()[:16])
     return {"fingerprints": fingerprints, "newest_at": newest_at, "paths": paths[:PATHS_LIMIT]}
 
 
@@ -695,6 +726,18 @@ class Screen:
             return f"the screen socket folder {self.folder} has mode {stat.st_mode & 0o777:03o}, it must be 700"
         return ""
 
+    def is_dead(self, address: str) -> bool:
+        """Whether nobody serves the socket of a session, whoever has its pid by now."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(1.0)
+            try:
+                probe.connect(os.path.join(self.folder or "", address))
+            except ConnectionRefusedError:
+                return True
+            except OSError:
+                return False
+        return False
+
     def name_problem(self, session: str) -> str:
         """Why a session of this name cannot be started: screen itself would fail without a word."""
         path = os.path.join(self.folder or "", f"{LONGEST_PID}.{session}")
@@ -749,6 +792,7 @@ class Agent:
         self._shim_path = ""
         self._shell = ""
         self._boot_id = boot_id()
+        self._user = user_name(os.getuid())
 
     def handle(self, request: Json) -> Json:
         """Carry out one request: {"op": name, ...}. Errors: {"error", "kind": disk_full | refused | failed}."""
@@ -760,6 +804,8 @@ class Agent:
             return operation(request)
         except Refused as error:
             return {"error": str(error), "kind": "refused"}
+        except Unreadable as error:
+            return {"error": str(error), "kind": "failed"}
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             kind = "disk_full" if error.errno in DISK_FULL_ERRORS else "failed"
@@ -777,19 +823,25 @@ class Agent:
             "settle": self._settle,
             "write_file": self._write_file,
             "read_log": self._read_log,
+            "records": self._records,
+            "list_files": self._list_files,
+            "read_pieces": self._read_pieces,
+            "digest_files": self._digest_files,
+            "begin_files": self._begin_files,
+            "write_pieces": self._write_pieces,
         }
 
     def _hello(self, _request: Json) -> Json:
-        user = pwd.getpwuid(os.getuid())
         return {
             "version": VERSION,
             "boot_id": self._boot_id,
             "hostname": platform.node(),
-            "user": user.pw_name,
+            "user": self._user,
             "home": os.path.expanduser("~"),
             "cpus": len(os.sched_getaffinity(0)),
             "python": platform.python_version(),
             "now": time.time(),
+            "state": self.state,
         }
 
     # names
@@ -839,7 +891,21 @@ class Agent:
         reply["preconditions"] = self._preconditions(globber, request.get("preconditions") or {})
         if request.get("disk"):
             reply["disk"] = self._disk()
+        if request.get("index") is not None:
+            reply["index"] = {key: number for project in request["index"] for key, number in self._index(project)}
+        reply["state"], reply["user"] = self.state, self._user
         return reply
+
+    def _index(self, project: str) -> Iterator[Tuple[str, int]]:
+        """The jobs of a project that have attempt folders here, each with the number of its newest. Raises OSError."""
+        for job in folders_in(os.path.join(self.state, "attempts", project)):
+            numbers = [
+                int(name)
+                for name in folders_in(os.path.join(self.state, "attempts", project, job))
+                if re.match(r"[1-9][0-9]{0,8}\Z", name)
+            ]
+            if numbers:
+                yield f"{project}/{job}", max(numbers)
 
     def _start_tools(self, request: Json) -> Dict[str, Child]:
         """Start the programs to ask, side by side."""
@@ -868,7 +934,8 @@ class Agent:
         collect([child for child in tools.values() if not child.timed_out], self._deadline_s)
         if "sessions" in tools:
             reply["sessions"] = self._screen.listing_facts(tools["sessions"], folder_problem)
-            listed = re.findall(r"^\t(\d+\.exq\.\S+)\t", tools["sessions"].text, re.MULTILINE)
+            # A dead one's pid may be another process by now: its command says nothing about it.
+            listed = re.findall(r"^\t(\d+\.exq\.\S+)\t(?!.*\(Dead)", tools["sessions"].text, re.MULTILINE)
             reply["sessions"]["others"] = [address for address in listed if self._is_of_others(address)]
         if "query" in tools:
             query, apps = tools["query"], tools["apps"]
@@ -881,10 +948,7 @@ class Agent:
             uid = owner_of(int(pid))
             if uid is None:
                 continue
-            try:
-                user = pwd.getpwuid(uid).pw_name
-            except KeyError:
-                user = str(uid)
+            user = user_name(uid)
             attempt = self._processes.attempt_of(int(pid))
             owners[pid] = {"user": user, "command": describe_command(int(pid)), "attempt": attempt}
         return owners
@@ -1089,6 +1153,9 @@ class Agent:
         claim = read_file(os.path.join(folder, "claim"), 64)
         if claim and claim[0].startswith(b"revoked"):
             raise Refused(f"attempt {path} was revoked")
+        if not request.get("again") and self._is_another(folder, request["intent"]):
+            message = f"attempt {path} is there already, from another controller or an older ledger"
+            return {"error": message, "kind": "exists"}
         if claim:
             return {"launched": True, "launcher": launcher, "already": True}
         self._write_attempt(folder, request)
@@ -1098,6 +1165,16 @@ class Agent:
             os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
         self._start_shim(path, launcher, request.get("session"), arguments)
         return {"launched": True, "launcher": launcher}
+
+    @staticmethod
+    def _is_another(folder: str, intent: Json) -> bool:
+        """The folder holds an attempt of this number that someone else meant to start."""
+        try:
+            found = read_record(os.path.join(folder, "intent.json"))
+        except Unreadable:
+            return True
+        names = ("intended_at", "daemon", "generation")
+        return found is not None and any(found[0].get(name) != intent.get(name) for name in names)
 
     def _launcher(self, request: Json) -> str:
         wanted = request.get("launcher") or "auto"
@@ -1223,9 +1300,10 @@ class Agent:
     def _quit_screen(self, path: str, address: str) -> None:
         pid = int(address.partition(".")[0])
         stat = process_stat(pid)
-        if self._is_of_others(address):
+        dead = stat is None or not stat.alive or self._screen.is_dead(address)
+        if not dead and self._is_of_others(address):
             return
-        if stat is None or not stat.alive:
+        if dead:
             # What a killed server leaves behind; `screen -wipe` would also take the sessions of others.
             if self._screen.folder:
                 with contextlib.suppress(FileNotFoundError):
@@ -1275,6 +1353,322 @@ class Agent:
         whole = complete_text(data)
         return {"text": whole.decode("utf-8", "replace"), "offset": offset + len(whole), "size": size}
 
+    # records and files that are brought elsewhere
+
+    def _records(self, request: Json) -> Json:
+        """The JSON records in all attempt folders of a job, as they are: {number: {name: [text, time]}}."""
+        project, _, job = str(request.get("job")).partition("/")
+        self._path({"path": f"{project}/{job}/1"})
+        root = os.path.join(self.state, "attempts", project, job)
+        found: Json = {}
+        for number in folders_in(root):
+            files = {}
+            for name in ("intent.json", "started.json", "exit.json", "verdict.json"):
+                read = read_file(os.path.join(root, number, name), RECORD_MAX_BYTES)
+                if read is not None:
+                    files[name] = [read[0].decode("utf-8", "replace"), read[1]]
+            found[number] = files
+        return {"records": found}
+
+    def _list_files(self, request: Json) -> Json:
+        """The files that match patterns: [number of the pattern, names, size, mtime_ns, inode, mode] each.
+
+        `names` lead from the pattern's fixed beginning (its entry in `bases`) to the file. A folder that matches stands
+        for all files below it, an empty one for itself. `log` is that of the attempt `path`, as [path, size, ...]."""
+        cwd, globber = host_text(request["cwd"]), Globber()
+        files: List[List[Any]] = []
+        bases, matched = [], []
+        for number, pattern in enumerate(request.get("patterns") or []):
+            wanted = resolve(cwd, host_text(pattern))
+            base, _ = split_pattern(wanted)
+            found = globber.find("/", wanted)
+            for path, stat in found:
+                for each, about in files_below(path, stat):
+                    files.append([number, names_below(each, base), *stamp(about)])
+            if len(files) > FILES_LIMIT:
+                raise Refused(f"{pattern} matches more than {FILES_LIMIT} files, which are too many to bring elsewhere")
+            bases.append(wire_text(base))
+            matched.append(bool(found))
+        reply: Json = {"files": files, "bases": bases, "matched": matched, "cwd": wire_text(resolve(cwd, ""))}
+        if request.get("path"):
+            log = os.path.join(self._folder(self._path(request)), "log")
+            with contextlib.suppress(FileNotFoundError):
+                reply["log"] = [wire_text(log), *stamp(os.stat(log))]
+        return reply
+
+    @staticmethod
+    def _read_pieces(request: Json) -> Json:
+        """Pieces of files, [path, offset, length] each, one behind the other in `blob`.
+
+        `read` says of each how many bytes it has and what its file is now: [length, [size, mtime_ns, inode, mode]];
+        null for a file that is not there any more."""
+        blobs: List[bytes] = []
+        read: List[Any] = []
+        for path, offset, length in request["pieces"]:
+            try:
+                with open_regular(host_text(path)) as file:
+                    file.seek(offset)
+                    blobs.append(file.read(length))
+                    read.append([len(blobs[-1]), stamp(os.fstat(file.fileno()))])
+            except FileNotFoundError:
+                read.append(None)
+        return {"blob": b"".join(blobs), "read": read}
+
+    @staticmethod
+    def _digest_files(request: Json) -> Json:
+        """The SHA-256 of the first so many bytes of files, [path, bytes] each; null for one that is not there."""
+        digests: List[Optional[str]] = []
+        for path, length in request["files"]:
+            try:
+                with open_regular(host_text(path)) as file:
+                    digests.append(digest_of(file, length))
+            except FileNotFoundError:
+                digests.append(None)
+        return {"digests": digests}
+
+    @staticmethod
+    def _begin_files(request: Json) -> Json:
+        """What is there of files to be written, [path, size] each: [the SHA-256 of a whole file of that size,
+        the bytes of a part that an earlier try left, its SHA-256, its disk]. `free`: bytes a disk. Makes `folders`."""
+        root = request.get("root")
+        for folder in request.get("folders") or []:
+            make_folders(target_path(folder, root))
+        found: List[Any] = []
+        free: Dict[str, Optional[int]] = {}
+        disks: Dict[str, str] = {}
+        for path, size in request["files"]:
+            target = target_path(path, root)
+            whole = None
+            if os.path.isfile(target) and os.stat(target).st_size == size:
+                with open_regular(target) as file:
+                    whole = digest_of(file, size)
+            folder = os.path.dirname(target)
+            if folder not in disks:
+                there = existing_folder(folder)
+                disks[folder] = str(os.stat(there).st_dev)
+                free[disks[folder]] = free_bytes(there)
+            found.append([whole, *existing_part(part_of(target), size), disks[folder]])
+        return {"files": found, "free": free}
+
+    @staticmethod
+    def _write_pieces(request: Json) -> Json:
+        """Write pieces of files, [path, offset, length] each, whose bytes stand in `blob` one behind the other.
+
+        Then `finish` files, [path, size, sha256, mtime_ns, mode] each: those that are whole get their name, the others
+        are thrown away and named in `damaged`."""
+        root, at = request.get("root"), 0
+        blob = memoryview(request.get("blob") or b"")
+        for path, offset, length in request["pieces"]:
+            write_piece(target_path(path, root), offset, blob[at : at + length])
+            at += length
+        rows = request.get("finish") or []
+        return {"damaged": finish_files([(target_path(row[0], root), row) for row in rows])}
+
+
+# --- files that are brought elsewhere
+
+
+def wire_text(path: str) -> str:
+    """A path of this host for the other end: its bytes count, whatever encoding the two hosts speak."""
+    return os.fsencode(path).decode("utf-8", "surrogateescape")
+
+
+def host_text(text: Any) -> str:
+    """A path from the other end, for this host."""
+    return os.fsdecode(str(text).encode("utf-8", "surrogateescape"))
+
+
+def stamp(stat: os.stat_result) -> List[int]:
+    """What changes when a file does, and its mode."""
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_mode]
+
+
+def components(path: str) -> List[str]:
+    """The names in a path, without those that lead nowhere."""
+    return [name for name in path.split("/") if name not in ("", ".")]
+
+
+def split_pattern(wanted: str) -> Tuple[str, List[str]]:
+    """The beginning of an absolute pattern that holds no star, and the components from its first star on."""
+    names = components(wanted)
+    count = next((number for number, name in enumerate(names) if is_pattern(name)), len(names))
+    return ("/" if wanted.startswith("/") else "") + "/".join(names[:count]), names[count:]
+
+
+def names_below(path: str, base: str) -> str:
+    """How a path goes on behind its beginning `base`; empty for `base` itself."""
+    names, above = components(path), components(base)
+    if names[: len(above)] != above:
+        raise Refused(f"{path} is not below {base}")
+    return wire_text("/".join(names[len(above) :]))
+
+
+def files_below(path: str, stat: os.stat_result) -> Iterator[Tuple[str, os.stat_result]]:
+    """A file itself; the files below a folder, or the folder when it is empty. Links to folders are not followed, and
+    what is no file (a socket, a device) is passed over. Raises OSError."""
+    waiting = [(path, stat)]
+    while waiting:
+        path, stat = waiting.pop()
+        if stat_bits.S_ISREG(stat.st_mode):
+            yield path, stat
+        elif stat_bits.S_ISDIR(stat.st_mode):
+            with os.scandir(path) as entries:
+                inside = [entry for entry in entries if not PART_NAME.match(entry.name)]
+            if not inside:
+                yield path, stat
+            for entry in inside:
+                with contextlib.suppress(FileNotFoundError):  # a broken link, or one that went away meanwhile
+                    if not (entry.is_symlink() and entry.is_dir()):
+                        waiting.append((entry.path, entry.stat()))
+
+
+def open_regular(path: str) -> Any:
+    """A file to read; one that is now a pipe would keep its reader for ever, and is refused. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if stat_bits.S_ISREG(os.fstat(fd).st_mode):
+        return open(fd, "rb", buffering=0)
+    os.close(fd)
+    raise Refused(f"{path} is not a file any more")
+
+
+def digest_of(file: Any, length: int) -> str:
+    """SHA-256 of the next so many bytes of an open file, or of as many as there are, in hex."""
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(min(max(length, 1), 1 << 20)))
+    while length > 0:
+        count = file.readinto(buffer[: min(length, len(buffer))])
+        if not count:
+            break
+        digest.update(buffer[:count])
+        length -= count
+    return digest.hexdigest()
+
+
+def target_path(text: Any, root: Any) -> str:
+    """Where a file is to be written: absolute or in the home (`~`), and with a `root` nowhere but below that."""
+    path = os.path.expanduser(host_text(text))
+    if not os.path.isabs(path) or "\0" in path:
+        raise Refused(f"not an absolute path: {path!r}")
+    if root is None:
+        return path
+    above = os.path.expanduser(host_text(root))
+    inside = os.path.realpath(os.path.dirname(path)) + "/"
+    if ".." in path.split("/") or not inside.startswith(os.path.realpath(above).rstrip("/") + "/"):
+        raise Refused(f"{path} would be written outside {above}: a link or `..` leads there")
+    return path
+
+
+def make_folders(path: str) -> None:
+    """Make a folder and those above it, so that they survive a power failure."""
+    if os.path.isdir(path):
+        return
+    above = os.path.dirname(path)
+    make_folders(above)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path)
+    sync_folder(above)
+
+
+def free_bytes(folder: str) -> Optional[int]:
+    """What its disk has room for; None where the disk does not say."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize if found.f_blocks else None
+
+
+def part_of(path: str) -> str:
+    """Where a file is gathered until it is whole."""
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f".exq-{hashlib.sha256(os.fsencode(name)).hexdigest()[:32]}.part")
+
+
+def existing_part(part: str, size: int) -> Tuple[int, Optional[str]]:
+    """How many bytes of a file of that size an earlier try left, and their SHA-256."""
+    with contextlib.suppress(FileNotFoundError), open_regular(part) as file:
+        length = os.fstat(file.fileno()).st_size
+        if 0 < length <= size:
+            return length, digest_of(file, length)
+    return 0, None
+
+
+@contextlib.contextmanager
+def locked_part(path: str, fresh: bool) -> Iterator[Any]:
+    """The part of a file, open, and nobody else's meanwhile: after a lost connection two agents may be at it."""
+    part = part_of(path)
+    try:
+        fd = os.open(part, os.O_RDWR | os.O_NOFOLLOW | (os.O_CREAT if fresh else 0), 0o600)
+    except FileNotFoundError:
+        raise Refused(f"the part of {path} is not there any more") from None
+    with open(fd, "rb+", buffering=0) as file:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused(f"another agent is writing {path}") from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS_ERRORS:
+                raise
+        if not os.path.exists(part) or not os.path.samestat(os.stat(part), os.fstat(fd)):
+            raise Refused(f"another agent has just written {path}")
+        try:
+            yield file
+        except OSError as error:
+            error.filename = error.filename or path
+            if error.errno in DISK_FULL_ERRORS:
+                with contextlib.suppress(OSError):
+                    os.unlink(part)  # the room it takes is needed by jobs
+            raise
+
+
+def write_piece(path: str, offset: int, data: memoryview) -> None:
+    """Add a piece to the part of a file. What stands behind `offset` is of another try, and goes."""
+    if offset == 0:
+        make_folders(os.path.dirname(path))
+    with locked_part(path, fresh=offset == 0) as file:
+        if os.fstat(file.fileno()).st_size < offset:
+            raise Refused(f"a piece of {path} before this one is missing")
+        file.truncate(offset)
+        file.seek(offset)
+        while data:
+            data = data[file.write(data) :]
+
+
+def finish_files(rows: List[Tuple[str, List[Any]]]) -> List[str]:
+    """Check whole parts and give them their names, durably. The damaged ones are thrown away, and returned."""
+    damaged, good = [], []
+    with contextlib.ExitStack() as locks:
+        for target, (path, size, sha256, mtime_ns, mode) in rows:
+            file = locks.enter_context(locked_part(target, fresh=False))
+            if os.fstat(file.fileno()).st_size != size or digest_of(file, size) != sha256:
+                os.unlink(part_of(target))
+                damaged.append(path)
+                continue
+            os.fchmod(file.fileno(), mode & 0o755 | 0o400)
+            os.utime(file.fileno(), ns=(mtime_ns, mtime_ns))
+            good.append((file, target))
+        sync_files([file.fileno() for file, _ in good])
+        try:
+            for _, target in good:
+                os.rename(part_of(target), target)
+        finally:
+            for folder in sorted({os.path.dirname(target) for _, target in good}):
+                sync_folder(folder)
+    return damaged
+
+
+def sync_files(fds: List[int]) -> None:
+    """Write files to the disk, several at a time: it then takes a fraction of the time. Raises OSError."""
+    if len(fds) < 2:
+        for fd in fds:
+            os.fsync(fd)
+        return
+    from concurrent import futures  # slow to import, and seldom needed
+
+    with futures.ThreadPoolExecutor(SYNCS_AT_ONCE) as pool:
+        for _ in pool.map(os.fsync, fds):
+            pass
+
+
+# --- texts
+
 
 def complete_text(data: bytes) -> bytes:
     """Without a character cut off at the end, which the next read will complete."""
@@ -1286,3 +1680,163 @@ def complete_text(data: bytes) -> bytes:
         if byte < 0x80:
             break
     return data
+
+
+# --- at the other end of a connection
+
+IDLE_EXIT_S = 600.0
+SPOOL_POLL_S = 0.5
+FRAME_MAX_BYTES = 1 << 28
+IN_CREATE, IN_MOVED_TO = 0x100, 0x80
+
+
+class SpoolWatch:
+    """Notices at once that an attempt has ended: inotify where it is to be had, else a look twice a second."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._libc: Any = None
+        self.fd: Optional[int] = None
+        self._watched = False
+        self._names: Set[str] = set()
+        try:
+            import ctypes
+
+            self._libc = ctypes.CDLL(None, use_errno=True)
+            fd = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+            self.fd = fd if fd >= 0 else None
+        except (ImportError, OSError, AttributeError):
+            self.fd = None
+
+    def arm(self) -> None:
+        """Begin to watch, as soon as the folder is there."""
+        if self.fd is not None and not self._watched and os.path.isdir(self._folder):
+            wanted = IN_CREATE | IN_MOVED_TO
+            self._watched = self._libc.inotify_add_watch(self.fd, os.fsencode(self._folder), wanted) >= 0
+
+    @property
+    def poll_s(self) -> float:
+        return IDLE_EXIT_S if self._watched else SPOOL_POLL_S
+
+    def changed(self, readable: bool) -> bool:
+        """Whether markers have appeared since the last call."""
+        if readable and self.fd is not None:
+            with contextlib.suppress(BlockingIOError):
+                while os.read(self.fd, 1 << 16):
+                    pass
+        try:
+            names: Set[str] = set(os.listdir(self._folder))
+        except OSError:
+            return False
+        fresh = bool(names - self._names)
+        self._names = names
+        return fresh
+
+
+class Connection:
+    """Frames on two file descriptors: a line with two lengths, a JSON object, and bytes."""
+
+    def __init__(self, read_fd: int, write_fd: int) -> None:
+        self._read_fd = read_fd
+        self._write_fd = write_fd
+        self._buffer = bytearray()
+
+    def fill(self) -> bool:
+        """Read what is there. False at the end."""
+        chunk = os.read(self._read_fd, 1 << 18)
+        self._buffer += chunk
+        return bool(chunk)
+
+    def next(self) -> Optional[Json]:
+        """The next whole request, its bytes as `blob`; None when more has to come."""
+        end = self._buffer.find(b"\n", 0, 64)
+        if end < 0:
+            if len(self._buffer) >= 64:
+                raise ValueError("no frame")
+            return None
+        text_bytes, blob_bytes = (int(word) for word in self._buffer[:end].split())
+        if not 0 <= text_bytes + blob_bytes <= FRAME_MAX_BYTES:
+            raise ValueError("a frame too long")
+        whole = end + 1 + text_bytes + blob_bytes
+        if len(self._buffer) < whole:
+            return None
+        request = json.loads(bytes(self._buffer[end + 1 : end + 1 + text_bytes]).decode("utf-8"))
+        if blob_bytes:
+            request["blob"] = bytes(self._buffer[end + 1 + text_bytes : whole])
+        del self._buffer[:whole]
+        return request  # type: ignore[no-any-return]
+
+    def send(self, message: Json) -> None:
+        blob = message.pop("blob", b"")
+        text = json.dumps(message).encode("utf-8")
+        data = memoryview(b"%d %d\n" % (len(text), len(blob)) + text + blob)
+        while data:
+            data = data[os.write(self._write_fd, data) :]
+
+
+def default_state() -> str:
+    """Where a host keeps the state of attempts when nobody says otherwise."""
+    base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return os.path.join(base, "exq")
+
+
+def start_agent(request: Json) -> Tuple[Optional["Agent"], Json]:
+    """The agent that the first request asks for, and the reply to it."""
+    if request.get("op") != "start" or request.get("wire") != VERSION:
+        return None, {"error": "the agent is of another version than its controller", "kind": "refused"}
+    state = os.path.expanduser(request.get("state") or default_state())
+    try:
+        os.makedirs(state, mode=0o700, exist_ok=True)
+        found = os.stat(state)
+        if found.st_uid != os.getuid() or found.st_mode & 0o022:
+            text = f"others may write to the state folder {state}: chmod 700 {state} (it says what runs as you)"
+            return None, {"error": text, "kind": "refused"}
+        os.chmod(state, 0o700)
+    except OSError as error:
+        kind = "disk_full" if error.errno in DISK_FULL_ERRORS else "failed"
+        return None, {"error": f"the state folder {state} cannot be made: {error.strerror}", "kind": kind}
+    agent = Agent(state, request.get("settings") or {})
+    return agent, agent.handle({"op": "hello"})
+
+
+def serve(read_fd: int, write_fd: int) -> None:
+    """Answer requests until the connection ends or nothing is heard any more. What was started lives on."""
+    out = os.dup(write_fd)
+    os.set_inheritable(out, False)
+    os.dup2(2, write_fd)  # so that nothing else gets between the frames
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    os.write(out, b"\nEXQ-AGENT %d\n" % VERSION)
+    connection = Connection(read_fd, out)
+    agent: Optional[Agent] = None
+    watch: Optional[SpoolWatch] = None
+    heard_at = time.monotonic()
+    while time.monotonic() - heard_at < IDLE_EXIT_S:
+        request = connection.next()
+        if request is None:
+            watched = [watch.fd] if watch and watch.fd is not None else []
+            ready = select.select([read_fd, *watched], [], [], watch.poll_s if watch else IDLE_EXIT_S)[0]
+            if watch and watch.changed(watch.fd in ready):
+                connection.send({"event": "spool"})
+            if read_fd in ready and not connection.fill():
+                return
+            continue
+        heard_at = time.monotonic()
+        number = request.pop("id", 0)
+        if agent is None:
+            agent, reply = start_agent(request)
+            watch = SpoolWatch(os.path.join(agent.state, "spool")) if agent else None
+        else:
+            reply = agent.handle(request)
+        connection.send(dict(reply, id=number))
+        heard_at = time.monotonic()  # an answer may have taken longer than an idle agent lives
+        if agent is None or watch is None:
+            return
+        watch.arm()
+        watch.changed(False)
+
+
+if __name__ == "exq_agent":
+    try:
+        serve(0, 1)
+    except (BrokenPipeError, ConnectionResetError):
+        sys.exit(0)

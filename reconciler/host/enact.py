@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from reconciler.host.observe import HostAgent
+from reconciler.host.reply import HostAgent, Reply, call, send
 from reconciler.host.script import render_job_script
 from reconciler.model.ledger import AttemptRecord
 from reconciler.model.plan import Kill, Launch, Settle
@@ -20,16 +21,36 @@ class Outcome:
     message: str = ""
     kind: str = ""
 
+    @property
+    def in_doubt(self) -> bool:
+        """The host was asked and its answer was lost: it may have been done."""
+        return self.kind == "lost"
 
-def launch(agent: HostAgent, state: str, action: Launch, job: Job, project: Project) -> Outcome:
+
+class Effect:
+    """An effect that was asked for; its outcome may be on its way."""
+
+    def __init__(self, reply: Reply, judge: Callable[[dict[str, Any]], Outcome]) -> None:
+        self._reply = reply
+        self._judge = judge
+
+    def outcome(self, patience_s: float | None = None) -> Outcome:
+        """What came of it, as the host says. One that does not say it in time leaves it in doubt."""
+        answer = self._reply.wait(patience_s)
+        if answer is None:
+            return Outcome(ok=False, message="the host has not answered yet; it is looked at again", kind="lost")
+        return self._judge(answer)
+
+
+def launch(agent: HostAgent, state: str, action: Launch, job: Job, project: Project) -> Effect:
     """Write the attempt folder and start it. Safe to repeat: the claim lets one shim run it, once."""
     record = action.record
     assert record is not None
     return start(agent, record, render_job_script(job, project, record, f"{state}/attempts/{record.path}", state))
 
 
-def start(agent: HostAgent, record: AttemptRecord, script: str) -> Outcome:
-    """Start an attempt that runs `script`."""
+def start(agent: HostAgent, record: AttemptRecord, script: str, *, again: bool = False) -> Effect:
+    """Start an attempt that runs `script`. `again`: it may have been begun with another intent, before a crash."""
     project, job = record.job.split("/", 1)
     request = {
         "op": "launch",
@@ -42,37 +63,37 @@ def start(agent: HostAgent, record: AttemptRecord, script: str) -> Outcome:
         "project": project,
         "job": job,
         "number": record.number,
+        **({"again": True} if again else {}),
     }
-    return _outcome(agent.handle(request), "launched")
+    return Effect(send(agent, request), lambda reply: _outcome(reply, "launched"))
 
 
 def intent_of(record: AttemptRecord) -> dict[str, Any]:
     """`intent.json`: what the loop meant to start."""
     names = ["job", "number", "generation", "host", "launcher", "session", "gpus", "gpu_indices"]
     names += ["intended_at", "revision", "outputs_before", "daemon"]
-    everything = asdict(record)
-    return {name: everything[name] for name in names}
+    return {name: getattr(record, name) for name in names}
 
 
-def revoke(agent: HostAgent, path: str) -> Outcome:
+def revoke(agent: HostAgent, path: str, patience_s: float | None = None) -> Outcome:
     """Claim an attempt so that no shim can run it. Not ok when a shim was first: then it is live after all."""
-    reply = agent.handle({"op": "revoke", "path": path})
+    reply = call(agent, {"op": "revoke", "path": path}, patience_s)
     if reply.get("revoked"):
         return Outcome(ok=True)
     return Outcome(ok=False, message=str(reply.get("error", "its shim has claimed it after all")), kind="refused")
 
 
-def record_verdict(agent: HostAgent, action: Settle) -> Outcome:
+def record_verdict(agent: HostAgent, action: Settle) -> Effect:
     """Write the verdict beside the attempt's other files, so that the ledger can be rebuilt from them."""
     return _settle(agent, action)
 
 
-def repeat_verdict(agent: HostAgent, attempt: AttemptRecord) -> Outcome:
+def repeat_verdict(agent: HostAgent, attempt: AttemptRecord, patience_s: float | None = None) -> Outcome:
     """The same for a verdict that the ledger holds already."""
-    return _settle(agent, attempt)
+    return _settle(agent, attempt).outcome(patience_s)
 
 
-def _settle(agent: HostAgent, of: Settle | AttemptRecord) -> Outcome:
+def _settle(agent: HostAgent, of: Settle | AttemptRecord) -> Effect:
     verdict = of.verdict
     assert verdict is not None
     record = {
@@ -86,21 +107,24 @@ def _settle(agent: HostAgent, of: Settle | AttemptRecord) -> Outcome:
         "ended_at": of.ended_at,
         "exit_code": of.exit_code,
     }
-    return _outcome(agent.handle({"op": "settle", "path": of.path, "verdict": record}), "settled")
+    request = {"op": "settle", "path": of.path, "verdict": record}
+    return Effect(send(agent, request), lambda reply: _outcome(reply, "settled"))
 
 
-def kill(agent: HostAgent, action: Kill) -> Outcome:
+def kill(agent: HostAgent, action: Kill) -> Effect:
     """Ask what is left of an attempt to end, or make it (`force`); quit exactly the named screens."""
     request = {"op": "kill", "path": action.path, "force": action.force, "sessions": list(action.sessions)}
-    reply = agent.handle(request)
+    return Effect(send(agent, request), _killed)
+
+
+def _killed(reply: dict[str, Any]) -> Outcome:
     signalled, quit_ = reply.get("signalled", []), reply.get("quit", [])
-    message = f"signalled {len(signalled)} processes, quit {len(quit_)} screens"
-    return _outcome(reply, "signalled", message=message)
+    return _outcome(reply, "signalled", f"signalled {len(signalled)} processes, quit {len(quit_)} screens")
 
 
-def write_file(agent: HostAgent, path: str, text: str) -> Outcome:
+def write_file(agent: HostAgent, path: str, text: str, patience_s: float | None = None) -> Outcome:
     """Write a file on the host, whole or not at all."""
-    return _outcome(agent.handle({"op": "write_file", "path": path, "text": text}), "written")
+    return _outcome(call(agent, {"op": "write_file", "path": path, "text": text}, patience_s), "written")
 
 
 def _outcome(reply: dict[str, Any], says: str, message: str = "") -> Outcome:

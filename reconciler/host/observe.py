@@ -3,46 +3,82 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any
 
+from reconciler.host.reply import HostAgent, Reply, send
 from reconciler.model.facts import HostView, Unknown
 from reconciler.model.needs import Needs
 from reconciler.model.secrets import secret_values, without
 from reconciler.model.spec import Job
 from reconciler.parse.host import parse_host
 
+CLOCK_DOUBT_S = 1.0
+"""Clocks that differ by less count as one: a reply does not tell when exactly it was made."""
+
 _QUOTING = ("log_tail", "setup_error", "launch_error", "message", "unknown")
 """Facts that quote what a program said."""
 
 
-class HostAgent(Protocol):
-    """Whatever answers requests on a host: the agent itself here, later one behind a connection."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A host that was asked for `needs` at `at`, by the loop's clock; the reply may be on its way."""
 
-    def handle(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Answer one request. Never raises; a failure is `{"error": ..., "kind": ...}`."""
+    host: str
+    needs: Needs
+    at: float
+    reply: Reply
+    waited: bool = False
+    """A look has waited for it in vain: it comes when it comes."""
 
 
-def observe(
-    agent: HostAgent,
-    host: str,
-    needs: Needs,
-    previous: HostView | Unknown | None,
+def ask(agent: HostAgent, host: str, needs: Needs, now: float) -> Asked:
+    """Ask a host for `needs`, without waiting where its agent can do that."""
+    return Asked(host, needs, now, send(agent, probe_request(needs)))
+
+
+def view_of(
+    asked: Asked,
+    reply: dict[str, Any],
+    now: float,
+    previous: HostView | None,
     jobs: Mapping[str, Job] | None = None,
+    *,
+    remote: bool = False,
 ) -> HostView | Unknown:
-    """Ask a host for `needs`. Unknown when it gives no answer at all.
+    """The reply as a view, at `now`. Unknown when the host gave no answer at all.
 
-    What `jobs` (by key) have in variables with secret names is taken out of what the host quotes from their programs:
-    facts become messages, and those the audit trail."""
-    reply = agent.handle(probe_request(needs))
+    What was not asked for keeps its value of the `previous` view. A `remote` host has a clock of its own: its times
+    are turned into the loop's. What `jobs` (by key) have in variables with secret names is taken out of what the host
+    quotes from their programs: facts become messages, and those the audit trail."""
+    needs = asked.needs
     if "error" in reply:
-        return Unknown(str(reply["error"]))
+        since, again_at = (_time(reply.get(name)) for name in ("last_answer_at", "next_try_at"))
+        return Unknown(str(reply["error"]), since=since, again_at=again_at)
     _hide_secrets(reply, needs, jobs or {})
-    view = parse_host(reply, host)
+    view = parse_host(reply, asked.host, _clock_ahead_s(reply, asked.at, now, previous) if remote else 0.0)
     if isinstance(view, Unknown):
         return view
-    view = replace(view, asked=_asked(needs))
-    return _with_last_known(view, needs, previous) if isinstance(previous, HostView) else view
+    if remote:
+        view = replace(view, round_trip_s=max(0.0, now - asked.at))
+    if previous is None:
+        return replace(view, asked=_asked(needs))
+    return _with_last_known(view, needs, previous)
+
+
+def _time(value: object) -> float | None:
+    return value if isinstance(value, float) else None
+
+
+def _clock_ahead_s(reply: dict[str, Any], asked_at: float, now: float, previous: HostView | None) -> float:
+    """How far the host's clock is ahead of the loop's; kept while it fits, so that times do not jitter."""
+    there = reply.get("now")
+    if not isinstance(there, int | float):
+        return 0.0
+    ahead_s = float(there) - (asked_at + now) / 2
+    doubt_s = CLOCK_DOUBT_S + max(0.0, now - asked_at)
+    before_s = previous.clock_ahead_s if previous is not None else 0.0
+    return before_s if abs(ahead_s - before_s) <= doubt_s else ahead_s
 
 
 def _hide_secrets(reply: dict[str, Any], needs: Needs, jobs: Mapping[str, Job]) -> None:
@@ -85,6 +121,7 @@ def probe_request(needs: Needs) -> dict[str, Any]:
         "gpus": needs.gpus,
         "disk": needs.disk,
         "strays": needs.strays,
+        **({"index": list(needs.index)} if needs.index else {}),
     }
 
 
@@ -100,6 +137,7 @@ def _with_last_known(view: HostView, needs: Needs, previous: HostView) -> HostVi
         sessions = previous.sessions if isinstance(previous.sessions, Unknown) else None
     return replace(
         view,
+        asked=_asked(needs),
         sessions=sessions,
         gpus=view.gpus if needs.gpus else previous.gpus,
         attempts={**_kept(previous.attempts, needs), **view.attempts},

@@ -52,6 +52,31 @@ read_uptime() {
     now=$((${uptime%.*} * 100 + 1${uptime#*.} - 100))
 }
 
+# Sets `oom_file` to where the kernel counts the processes of this cgroup that it killed for want of memory, empty where
+# there is none. In a container the path may be one of the outside, and what is at the top is its own.
+find_oom_file() {
+    oom_file='' candidates=''
+    while IFS=: read -r _ controllers path; do
+        case ",$controllers," in
+            *,memory,*) top=/sys/fs/cgroup/memory file=memory.oom_control ;;
+            ,,) top=/sys/fs/cgroup file=memory.events ;;
+            *) continue ;;
+        esac
+        candidates="$candidates $top$path/$file $top/$file"
+    done 2>/dev/null </proc/self/cgroup
+    set -f
+    for oom_file in $candidates; do [ ! -r "$oom_file" ] || break; done
+    set +f
+    [ -r "$oom_file" ] || oom_file=''
+}
+
+# Sets `oom_kills` to that count.
+count_oom_kills() {
+    oom_kills=0
+    [ -n "$oom_file" ] || return 0
+    while read -r name count; do [ "$name" != oom_kill ] || oom_kills=$count; done 2>/dev/null <"$oom_file"
+}
+
 # Takes the lock at PATH on DESCRIPTOR. Returns 1 when another holds it, 2 with `problem` when it cannot be taken at all.
 take_lock() { # DESCRIPTOR PATH
     for _ in 1 2 3 4 5 6 7 8 9 10; do
@@ -86,19 +111,33 @@ write_record() { # SYNC_OR_NOT
     [ "$1" = no ] || sync exit.json 2>/dev/null
 }
 
+# What tells why it failed, kept before its record is: from a log that a power failure cuts short, an attempt that ran out
+# of memory looks like any other that failed, which is final.
+keep_reasons() {
+    set --
+    for file in log setup_failed; do [ ! -e "$file" ] || set -- "$@" "$file"; done
+    [ $# -eq 0 ] || sync "$@" . 2>/dev/null
+}
+
+# Where the folder was removed there is nothing left to read, and the marker would stay for ever.
+tell_daemon() {
+    [ ! -e claim ] || { : >"$marker"; } 2>/dev/null
+}
+
 # Records the end, waiting for room on a full disk as long as it takes, tells the daemon and ends.
 finish() { # CODE ELAPSED_CENTISECONDS EXTRA_FIELDS
     record="{\"code\":$1,\"uptime_s\":$uptime,\"duration_s\":$(($2 / 100)).$(($2 / 10 % 10))$(($2 % 10))$3}"
-    durable=no
+    reasons=no durable=no
+    [ "$1" -eq 0 ] || reasons=sync
     [ "$2" -lt 500 ] || durable=sync
     tries=0
-    until write_record "$durable"; do
+    until { [ "$reasons" = no ] || keep_reasons; } && write_record "$durable"; do
         tries=$((tries + 1))
         [ -e claim ] || break # the folder itself was removed
-        [ "$tries" -lt 60 ] || durable=no # a sync that fails again and again must not keep the exit code back
+        [ "$tries" -lt 60 ] || reasons=no durable=no # a sync that fails again and again must not keep the exit code back
         sleep 1
     done
-    { : >"$marker"; } 2>/dev/null
+    tell_daemon
     exit "$1"
 }
 
@@ -111,7 +150,7 @@ refuse() { # MESSAGE: nothing of the user's code ran
 give_up() { # MESSAGE: nothing is wrong with the job; without an exit record this is a lost launch, which is repeated
     { printf '%s\n' "$1" >setup_failed; } 2>/dev/null
     echo "exq: $1" >&2
-    { : >"$marker"; } 2>/dev/null
+    tell_daemon
     exit 74
 }
 
@@ -169,6 +208,9 @@ done
 # --- the payload
 
 { : >>log; } 2>/dev/null || give_up "$attempt_dir/log cannot be written"
+find_oom_file
+count_oom_kills
+oom_kills_before=$oom_kills
 started_at=$now
 (
     # A shell starts a background command with INT and QUIT ignored. bash can undo that; elsewhere `env` does, whose
@@ -217,4 +259,7 @@ done
 [ -z "$viewer" ] || kill -s KILL "$viewer" 2>/dev/null
 release_locks
 read_uptime
-finish "$code" $((now - started_at)) ''
+count_oom_kills
+extra=''
+[ "$oom_kills" -le "$oom_kills_before" ] || extra=",\"oom_kills\":$((oom_kills - oom_kills_before))"
+finish "$code" $((now - started_at)) "$extra"

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Collection
 from dataclasses import replace
 
-from reconciler.host.observe import observe
-from reconciler.loop.world import World
+from reconciler.host.observe import ask, view_of
+from reconciler.loop.world import World, news_of
+from reconciler.model.enums import ActionKind
 from reconciler.model.facts import HostView, Observed, Unknown
 from reconciler.model.ledger import Ledger, Request
+from reconciler.model.needs import Needs
 from reconciler.model.snapshot import Snapshot
-from reconciler.model.spec import Desired
-from reconciler.planner.draft import host_of
+from reconciler.model.spec import LOCAL_HOST, Desired
 from reconciler.planner.needs import Waiting, needs, waiting_jobs
 from reconciler.planner.plan import plan as make_plan
 from reconciler.planner.requests import with_requests
 from reconciler.planner.same import same_facts
 
-UNREACHABLE = "exq drives only the machine it runs on; on {host} itself, say so: EXQ_HOST={host} exq run"
+NOT_ASKED = Unknown("it was not looked at this time", quiet=True)
+STALE_S = 45.0
+"""An answer to what was asked longer ago than this is too old to act on."""
+QUIET_S = 15.0
+"""How long a host that answered before may take before that is news."""
 
 
-def look(world: World, *, full: bool = True, results: bool = False) -> Snapshot:
+def look(world: World, *, full: bool = True, results: bool = False, woken: Collection[str] | None = None) -> Snapshot:
     """Load the specs, observe, plan. A short look (`full=False`) asks only for what an ended attempt changes.
 
-    `results`: find the outputs of completed jobs too, which no decision needs, for those who show them."""
+    `woken`: in a short look, the hosts to ask; None: all. `results`: find the outputs of completed jobs too, which no
+    decision needs, for those who show them."""
     now = world.clock()
     last = world.last
+    # what could not be adopted yet is seen by a full look alone: in a short one its job and its GPUs would seem free
+    full = full or (last is not None and any(action.kind is ActionKind.ADOPT for action in last.plan.actions))
     if last is not None and not full:
         desired = last.desired
     else:
@@ -33,7 +43,7 @@ def look(world: World, *, full: bool = True, results: bool = False) -> Snapshot:
     ledger = with_requests(world.ledger.ledger(), requests)
     if requests or (last is not None and last.requests):
         world.waiting = None  # its versions do not tell of requests that are not in the ledger yet
-    observed = _observe(world, desired, ledger, full=full, results=results)
+    observed = _observe(world, desired, ledger, full=full, results=results, woken=woken)
     now = max(now, world.clock())
     if last is not None and _holds(last, now, desired, observed, ledger, requests):
         world.last = replace(last, now=now, observed=observed)
@@ -64,26 +74,78 @@ def _holds(
     )
 
 
-def _observe(world: World, desired: Desired, ledger: Ledger, *, full: bool, results: bool) -> Observed:
-    last = world.last
-    memory = last.observed if last is not None else None
-    # Of new specs nothing is known yet, so all that they ask for is looked at once.
-    known = memory if last is not None and last.desired.version == desired.version else None
+def _observe(
+    world: World, desired: Desired, ledger: Ledger, *, full: bool, results: bool, woken: Collection[str] | None
+) -> Observed:
+    """Ask all hosts side by side, then gather what has come when the patience ends."""
     waiting = _waiting(world, desired, ledger)
-    views: dict[str, HostView | Unknown] = {}
-    for host in world.hosts(desired):
-        agent = world.agent_for(host)
-        if agent is None:
-            views[host] = Unknown(UNREACHABLE.format(host=host))
-            continue
-        wanted = last.plan.wanted if last is not None else ()
-        asked = needs(desired, ledger, known, host, full=full, turn=world.turn, wanted=wanted, waiting=waiting)
-        if results:
-            here = (p for p in desired.projects.values() if host_of(p) == host)
-            asked = replace(asked, outputs={job.key: job for p in here for job in p.jobs() if job.outputs})
-        view = observe(agent, host, asked, memory.hosts.get(host) if memory is not None else None, desired.index)
-        views[host] = replace(view, host=host) if isinstance(view, HostView) else view
-    return Observed(views)
+    hosts = list(world.hosts(desired))
+    to_ask = [host for host in hosts if full or woken is None or _name(world, host) in woken]
+    # this machine answers at once, so it is asked while the others are busy
+    for host in sorted(to_ask, key=world.is_local):
+        if host not in world.asked or abs(world.clock() - world.asked[host].at) > STALE_S:
+            asked = _needs(world, desired, ledger, host, waiting, full=full)
+            if results:
+                here = (p for p in desired.projects.values() if p.is_on(host))
+                asked = replace(asked, outputs={job.key: job for p in here for job in p.jobs() if job.outputs})
+            world.asked[host] = ask(world.agent_for(host), host, asked, world.clock())
+    until = None if world.patience_s is None else time.monotonic() + world.patience_s
+    return Observed(
+        {host: _answer(world, desired, host, until) if host in to_ask else _not_asked(world, host) for host in hosts}
+    )
+
+
+def _not_asked(world: World, host: str) -> Unknown:
+    before = world.last.observed.hosts.get(host) if world.last is not None else None
+    return replace(NOT_ASKED, again_at=before.again_at) if isinstance(before, Unknown) else NOT_ASKED
+
+
+def _name(world: World, host: str) -> str:
+    return LOCAL_HOST if world.is_local(host) else host
+
+
+def _needs(
+    world: World, desired: Desired, ledger: Ledger, host: str, waiting: dict[str, Waiting], *, full: bool
+) -> Needs:
+    last = world.last
+    full = full or host not in world.views
+    # Of new specs nothing is known yet, so all that they ask for is looked at once.
+    known = host in world.views and last is not None and last.desired.version == desired.version
+    return needs(
+        desired,
+        ledger,
+        Observed(dict(world.views)) if known else None,
+        host,
+        full=full,
+        turn=world.turn,
+        wanted=last.plan.wanted if last is not None else (),
+        waiting=waiting,
+        index=full and host not in world.indexed and not world.is_local(host),
+    )
+
+
+def _answer(world: World, desired: Desired, host: str, until: float | None) -> HostView | Unknown:
+    """What a host says, if it has said it in time. One that is late is not waited for again."""
+    asked = world.asked[host]
+    silent = asked.waited or (world.last is not None and host not in world.views)
+    patience_s = None if until is None else 0.0 if silent else max(0.0, until - time.monotonic())
+    answer = asked.reply.wait(patience_s)
+    now = world.clock()
+    if answer is None:
+        if not asked.waited:
+            world.asked[host] = replace(asked, waited=True)
+            asked.reply.on_done(lambda: world.wake(news_of(host)))
+        quiet = host in world.views and abs(now - asked.at) < QUIET_S
+        return Unknown("it has not answered yet", quiet=quiet)
+    del world.asked[host]
+    view = view_of(asked, answer, now, world.views.get(host), desired.index, remote=not world.is_local(host))
+    if isinstance(view, Unknown):
+        world.views.pop(host, None)  # what was known before an outage says little after it
+        return view
+    if asked.needs.index:
+        world.indexed.add(host)
+    world.views[host] = view
+    return view
 
 
 def _waiting(world: World, desired: Desired, ledger: Ledger) -> dict[str, Waiting]:

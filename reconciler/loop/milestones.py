@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 
 from reconciler.host import enact
-from reconciler.host.observe import observe
+from reconciler.host.observe import ask, view_of
 from reconciler.host.script import render_analysis_script
 from reconciler.loop.world import World
 from reconciler.model.enums import LauncherKind
@@ -17,7 +17,6 @@ from reconciler.model.names import ANALYSIS_ID
 from reconciler.model.needs import Needs
 from reconciler.model.snapshot import Snapshot
 from reconciler.model.spec import Project
-from reconciler.planner.draft import host_of
 from reconciler.planner.transitions import with_attempt
 from reconciler.store.failpoint import failpoint
 
@@ -65,36 +64,40 @@ def settle_runs(world: World, snapshot: Snapshot) -> None:
 
 def result_files(world: World, project: Project) -> list[str]:
     """The output files of all jobs of a project, as they are now."""
-    agent = world.agent_for(host_of(project))
-    if agent is None:
-        return []
     wanted = {job.key: job for job in project.jobs() if job.outputs}
-    asked = Needs(outputs=wanted, sessions=False, disk=False, strays=False)
-    view = observe(agent, host_of(project), asked, None)
-    if not isinstance(view, HostView):
-        return []
-    found = (facts.paths for facts in view.outputs.values() if isinstance(facts, OutputFacts))
-    return sorted({path for paths in found for path in paths})
+    needs = Needs(outputs=wanted, sessions=False, disk=False, strays=False)
+    hosts = [placement.host for placement in project.placements]
+    now = world.clock()
+    asked = [ask(world.agent_for(host), host, needs, now) for host in hosts]
+    paths: set[str] = set()
+    for each in asked:
+        reply = each.reply.wait(world.patience_s)
+        view = view_of(each, reply, now, None) if reply is not None else None
+        if isinstance(view, HostView):
+            found = (facts.paths for facts in view.outputs.values() if isinstance(facts, OutputFacts))
+            prefix = f"{each.host}:" if len(hosts) > 1 else ""
+            paths.update(f"{prefix}{path}" for several in found for path in several)
+    return sorted(paths)
 
 
 def _save(world: World, project: Project, path: str, text: str) -> None:
-    agent = world.agent_for(host_of(project))
-    outcome = enact.write_file(agent, path, text) if agent else enact.Outcome(ok=False, message="host not reachable")
+    outcome = enact.write_file(world.agent_for(project.home_host), path, text, world.patience_s)
     if world.audit is not None:
         world.audit.write("file", project=project.name, path=path, ok=outcome.ok, message=outcome.message)
 
 
 def _analyse(world: World, snapshot: Snapshot, project: Project, run: ProjectRun) -> AttemptRecord | None:
     """Start `analyze_on_complete` as attempt number `run.number`: the claim lets it run once, however often we try."""
-    agent = world.agent_for(host_of(project))
-    if project.analyze_on_complete is None or agent is None:
+    if project.analyze_on_complete is None:
         return None
+    view = world.views.get(project.home_host)
+    state = view.state if view is not None and view.state else str(world.paths.root)
     key = f"{project.name}/{ANALYSIS_ID}"
     record = AttemptRecord(
         job=key,
         number=run.number,
         generation="",
-        host=host_of(project),
+        host=project.home_host,
         launcher=str(LauncherKind.PROCESS),
         session=None,
         gpus=(),
@@ -103,11 +106,10 @@ def _analyse(world: World, snapshot: Snapshot, project: Project, run: ProjectRun
         revision=snapshot.desired.revision,
         daemon=world.daemon,
     )
-    state = str(world.paths.root)
     script = render_analysis_script(project, record, run.folder, f"{state}/attempts/{record.path}", state)
-    outcome = enact.start(agent, record, script)
+    outcome = enact.start(world.agent_for(project.home_host), record, script, again=True).outcome(world.patience_s)
     if world.audit is not None:
         world.audit.write(
             "analysis", project=project.name, attempt=record.number, ok=outcome.ok, detail=outcome.message
         )
-    return replace(record, launched=outcome.ok)
+    return replace(record, launched=outcome.ok or outcome.in_doubt)

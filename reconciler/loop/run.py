@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from reconciler.host.watch import Waker
@@ -10,6 +10,7 @@ from reconciler.loop.done import Done
 from reconciler.loop.tick import tick
 from reconciler.loop.world import World
 from reconciler.model.snapshot import Snapshot
+from reconciler.model.spec import LOCAL_HOST
 
 RESYNC_S = 15.0
 """The safety net: a full look at the latest this long after the last one, events or not."""
@@ -51,20 +52,29 @@ def _ticks(
     world: World, alarm: Waker, *, until_settled: bool, report: Report | None, stop: Callable[[], bool]
 ) -> Snapshot:
     full, last_full_at = True, float("-inf")
+    woken_hosts: frozenset[str] | None = None
     while True:
         started_at = alarm.monotonic()
-        snapshot, done = tick(world, full=full)
+        snapshot, done = tick(world, full=full, woken=woken_hosts)
         if full:
             last_full_at = started_at
         _report(report, snapshot, done)
         if stop() or (until_settled and not done and finished(snapshot)):
             return snapshot
         wait_s = _wait_s(snapshot, done, world.clock(), stalled=world.stalled)
-        woken = alarm.wait(min(wait_s, max(0.0, last_full_at + RESYNC_S - alarm.monotonic())))
+        move_s = world.moving.wait_s() if world.moving is not None else None
+        woken = alarm.wait(min(wait_s, move_s or RESYNC_S, max(0.0, last_full_at + RESYNC_S - alarm.monotonic())))
         if stop():
             return snapshot
         # Time that has come, an edit or a request: look at everything. An ended attempt: only at what it changes.
-        full = not (wait_s <= 0.0 or woken == {SPOOL}) or alarm.monotonic() - last_full_at >= _full_every_s(snapshot)
+        woken_hosts = _hosts_of(woken) if wait_s > 0.0 else None
+        full = not (wait_s <= 0.0 or woken_hosts) or alarm.monotonic() - last_full_at >= _full_every_s(snapshot)
+
+
+def _hosts_of(woken: Collection[str]) -> frozenset[str]:
+    """The hosts to look at, when nothing but hosts has news."""
+    hosts = {LOCAL_HOST if name == SPOOL else name.removeprefix("host:") for name in woken}
+    return frozenset(hosts) if all(name == SPOOL or name.startswith("host:") for name in woken) else frozenset()
 
 
 def watched_folders(world: World) -> dict[str, Path]:

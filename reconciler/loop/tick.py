@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 from reconciler.host import enact
+from reconciler.host.reply import HostAgent
 from reconciler.loop.done import Done
 from reconciler.loop.look import look
 from reconciler.loop.milestones import begin_runs, settle_runs
+from reconciler.loop.moved import take_moved
 from reconciler.loop.record import Journal, audit_actions, audit_outcomes, audit_plan, audit_requests, audit_specs
+from reconciler.loop.records import RecordsUnread, records_on
 from reconciler.loop.verdicts import repeat_verdicts
 from reconciler.loop.world import World
 from reconciler.model.enums import ActionKind
+from reconciler.model.facts import HostView
 from reconciler.model.ledger import JobRecord
 from reconciler.model.plan import Action, Kill, Launch, Settle
 from reconciler.model.snapshot import Snapshot
@@ -28,21 +33,39 @@ from reconciler.planner.transitions import (
 from reconciler.store.errors import StoreError
 from reconciler.store.failpoint import failpoint
 
+ENACT_S = 0.05
+"""How much longer a tick waits for answers for each thing that it asks for."""
 
-def tick(world: World, *, full: bool = True) -> tuple[Snapshot, tuple[Done, ...]]:
+
+class Patience:
+    """How long a tick still waits for answers, all together."""
+
+    def __init__(self, whole_s: float | None) -> None:
+        self._until = None if whole_s is None else time.monotonic() + whole_s
+
+    def left_s(self) -> float | None:
+        """None: as long as it takes."""
+        return None if self._until is None else max(0.0, self._until - time.monotonic())
+
+
+def tick(world: World, *, full: bool = True, woken: Collection[str] | None = None) -> tuple[Snapshot, tuple[Done, ...]]:
     """Look, then do what the plan says. A full disk stops the doing, not the loop; it is tried again."""
     try:
         world.stalled = False
         if world.unwritten:
             repeat_verdicts(world)
         take_requests(world)
-        snapshot = look(world, full=full)
+        take_moved(world)
+        snapshot = look(world, full=full, woken=woken)
         audit_specs(world, snapshot)
-        return snapshot, carry_out(world, snapshot)
+        done = carry_out(world, snapshot)
+        if world.moving is not None:
+            world.moving.want(snapshot.plan.transfers)
+        return snapshot, done
     except StoreError as error:
         world.stalled = True
         audit_plan(world, alert=str(error))
-        snapshot = look(world, full=full)
+        snapshot = look(world, full=full, woken=woken)
         return snapshot, ()
 
 
@@ -81,7 +104,7 @@ def carry_out(world: World, snapshot: Snapshot) -> tuple[Done, ...]:
     _commit_intent(world, journal, releases=bool(plan.released))
     # Launches come first: a free slot waits for them, and for nothing else here.
     in_turn = sorted(actions, key=lambda action: not isinstance(action, Launch))
-    done = [_enact(world, snapshot, action, journal) for action in in_turn]
+    done = _enact_all(world, snapshot, in_turn, journal)
     failpoint("before_outcome")
     world.ledger.commit(jobs=journal.changed())
     failpoint("after_outcome")
@@ -109,10 +132,7 @@ def _revoke(world: World, actions: Sequence[Action]) -> tuple[list[Action], list
     for action in actions:
         if isinstance(action, Settle) and action.revoke:
             failpoint("before_revoke")
-            agent = world.agent_for(action.host)
-            outcome = (
-                enact.revoke(agent, action.path) if agent else enact.Outcome(ok=False, message="host not reachable")
-            )
+            outcome = enact.revoke(world.agent_for(action.host), action.path, world.patience_s)
             failpoint("after_revoke")
             if not outcome.ok:
                 refused.append(Done(action, ok=False, message=outcome.message))
@@ -145,47 +165,88 @@ def _known(journal: Journal, action: Action) -> JobRecord:
     return record
 
 
-def _enact(world: World, snapshot: Snapshot, action: Action, journal: Journal) -> Done:
+def _enact_all(world: World, snapshot: Snapshot, actions: Sequence[Action], journal: Journal) -> list[Done]:
+    """Ask for everything before waiting for anything: on a host behind a connection a whole plan costs one way."""
+    begun = [_begin(world, snapshot, action, journal) for action in actions]
+    patience = Patience(None if world.patience_s is None else world.patience_s + len(begun) * ENACT_S)
+    return [finish(patience) for finish in begun]
+
+
+def _begin(world: World, snapshot: Snapshot, action: Action, journal: Journal) -> Callable[[Patience], Done]:
     agent = world.agent_for(action.host)
-    if agent is None:
-        return Done(action, ok=False, message="host not reachable")
     if isinstance(action, Launch):
-        return _launch(world, snapshot, action, journal)
+        return _launch(world, snapshot, action, journal, agent)
     if isinstance(action, Settle):
         failpoint("before_verdict")
-        outcome = enact.record_verdict(agent, action) if action.attempt else enact.Outcome(ok=True)
-        world.unwritten = world.unwritten or not outcome.ok
+        verdict = enact.record_verdict(agent, action) if action.attempt else None
         failpoint("after_verdict")
-    elif isinstance(action, Kill):
+        return lambda patience: _verdict_written(world, action, verdict, patience)
+    if isinstance(action, Kill):
         failpoint("before_kill")
-        outcome = enact.kill(agent, action)
+        effect = enact.kill(agent, action)
         journal.put(mark_kill(_known(journal, action), action.attempt, snapshot.now, action.reason))
         failpoint("after_kill")
-    else:
-        assert action.kind is ActionKind.ADOPT
-        return _adopt(world, action, journal)
+        return lambda patience: _done(action, effect.outcome(patience.left_s()))
+    assert action.kind is ActionKind.ADOPT
+    return lambda _patience: _adopt(world, action, journal)
+
+
+def _done(action: Action, outcome: enact.Outcome) -> Done:
     return Done(action, outcome.ok, outcome.message)
 
 
-def _launch(world: World, snapshot: Snapshot, action: Launch, journal: Journal) -> Done:
+def _verdict_written(world: World, action: Settle, verdict: enact.Effect | None, patience: Patience) -> Done:
+    outcome = verdict.outcome(patience.left_s()) if verdict is not None else enact.Outcome(ok=True)
+    world.unwritten = world.unwritten or not outcome.ok
+    return _done(action, outcome)
+
+
+def _launch(
+    world: World, snapshot: Snapshot, action: Launch, journal: Journal, agent: HostAgent
+) -> Callable[[Patience], Done]:
     job = snapshot.desired.index[action.job]
-    agent = world.agent_for(action.host)
-    assert agent is not None and action.record is not None
-    record = replace(action.record, daemon=world.daemon)
-    intended = replace(action, record=record)
+    view = snapshot.observed.hosts[action.host]
+    assert action.record is not None and isinstance(view, HostView)
+    intended = replace(action, record=replace(action.record, daemon=world.daemon))
     failpoint("before_launch")
-    outcome = enact.launch(agent, str(world.paths.root), intended, job, snapshot.desired.projects[job.project])
+    effect = enact.launch(
+        agent, view.state or str(world.paths.root), intended, job, snapshot.desired.projects[job.project]
+    )
     failpoint("after_launch")
-    if outcome.ok:
+    return lambda patience: _launched(world, action, journal, effect.outcome(patience.left_s()))
+
+
+def _launched(world: World, action: Launch, journal: Journal, outcome: enact.Outcome) -> Done:
+    record = action.record
+    assert record is not None
+    if outcome.kind == "exists":
+        # another controller, or this one before it lost its ledger, has an attempt of this number there
+        taken = _adopt(world, action, journal)
+        return replace(taken, message=outcome.message if taken.ok else f"{outcome.message}; {taken.message}")
+    if outcome.ok or outcome.in_doubt:  # its folder will tell whether it was
         journal.put(mark_launched(_known(journal, action), record.number, record.launcher, record.session))
-    return Done(action, outcome.ok, outcome.message)
+    return _done(action, outcome)
 
 
 def _adopt(world: World, action: Action, journal: Journal) -> Done:
-    """Take one attempt over from its folder; what the ledger knows of the job otherwise stays."""
-    found = world.state.rebuild_job(action.job)
-    attempt = next((a for a in found.attempts if a.number == action.attempt), None) if found else None
-    if attempt is None:
+    """Take attempts over from their folders; what the ledger knows of the job otherwise stays."""
+    known = journal.get(action.job)
+    ended = next((a for a in known.attempts if a.number == action.attempt and a.verdict), None) if known else None
+    if ended is not None:
+        journal.put(with_attempt(known, replace(ended, released=False)))
+        return Done(action, ok=True)
+    try:
+        found = records_on(world, action.host, action.job)
+    except RecordsUnread as error:
+        return Done(action, ok=False, message=str(error))
+    others = {a.number for a in known.attempts} - {action.attempt} if known else set()
+    fresh = [attempt for attempt in found.attempts if attempt.number not in others] if found else []
+    if not any(attempt.number == action.attempt for attempt in fresh):
         return Done(action, ok=False, message="its attempt folder cannot be read")
-    journal.put(with_attempt(journal.get(action.job), attempt))
+    assert found is not None
+    for attempt in fresh:
+        journal.put(with_attempt(journal.get(action.job), attempt))
+    record = journal.get(action.job)
+    if record is not None and record.completed is None and found.completed is not None:
+        journal.put(replace(record, completed=found.completed, generation=found.generation, completed_on=action.host))
     return Done(action, ok=True)

@@ -14,5 +14,5 @@ def repeat_verdicts(world: World) -> None:
         for attempt in record.attempts:
             if attempt.verdict is not None and world.paths.marker(attempt.path).name in left:
                 agent = world.agent_for(attempt.host)
-                if agent is None or not enact.repeat_verdict(agent, attempt).ok:
+                if not enact.repeat_verdict(agent, attempt, world.patience_s).ok:
                     world.unwritten = True

@@ -11,12 +11,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from reconciler.host.agent import Agent
-from reconciler.host.observe import HostAgent
+from reconciler.host.observe import Asked
+from reconciler.host.reply import HostAgent
+from reconciler.loop.moving import Moving
+from reconciler.model.facts import HostView
 from reconciler.model.snapshot import Snapshot
-from reconciler.model.spec import Desired
-from reconciler.planner.draft import LOCAL_HOST
+from reconciler.model.spec import LOCAL_HOST, Desired
 from reconciler.planner.needs import Waiting
 from reconciler.spec.files import SpecFolder
 from reconciler.store.audit import AuditTrail
@@ -26,6 +29,12 @@ from reconciler.store.lock import DaemonLock
 from reconciler.store.paths import StatePaths
 from reconciler.store.state import StateFolder
 from reconciler.store.validated import ValidatedTexts
+
+if TYPE_CHECKING:
+    from reconciler.host.ssh.link import SshHost
+
+MOVED = "moved"
+"""What an alarm calls outputs that have been brought somewhere."""
 
 THIS_MACHINE = frozenset({"", "local", "localhost", "127.0.0.1", "::1"})
 
@@ -43,9 +52,23 @@ class World:
     ledger: LedgerStore
     audit: AuditTrail | None
     agents: dict[str, HostAgent]
+    wake: Callable[[str], None] = lambda _news: None
+    """Hears, from any thread, that there is news: `news_of(host)`, or MOVED."""
+    moving: Moving | None = None
+    """Brings outputs elsewhere beside the loop."""
+    connect: Callable[[str], HostAgent] | None = None
+    """Makes the agent of another machine."""
     clock: Callable[[], float] = time.time
     daemon: str = ""
     local_names: frozenset[str] = THIS_MACHINE
+    patience_s: float | None = None
+    """How long a look waits for the answers of hosts; None: as long as their requests may take."""
+    asked: dict[str, Asked] = field(default_factory=dict)
+    """Hosts that have been asked and have not answered."""
+    views: dict[str, HostView] = field(default_factory=dict)
+    """The last answer of each host."""
+    indexed: set[str] = field(default_factory=set)
+    """Hosts that have told which attempts they have."""
     last: Snapshot | None = None
     waiting: tuple[tuple[str, int], dict[str, Waiting]] | None = None
     turn: int = 0
@@ -59,16 +82,23 @@ class World:
     held: ExitStack = field(default_factory=ExitStack)
     """What is open: let go of when the world is left."""
 
-    def agent_for(self, host: str) -> HostAgent | None:
-        """Who answers for a host; None for a host that this loop cannot reach."""
-        if host in self.agents:
-            return self.agents[host]
-        return self.agents[LOCAL_HOST] if host in self.local_names else None
+    def is_local(self, host: str) -> bool:
+        """The host is the machine that the loop runs on."""
+        return host == LOCAL_HOST or host in self.local_names
+
+    def agent_for(self, host: str) -> HostAgent:
+        """Who answers for a host. Connections are made with the first request."""
+        name = LOCAL_HOST if self.is_local(host) else host
+        if name not in self.agents:
+            assert self.connect is not None, f"no connection leads to {host}"
+            self.agents[name] = self.connect(name)
+        return self.agents[name]
 
     def hosts(self, desired: Desired) -> Iterable[str]:
         """The hosts that the specs and the open attempts name; this machine always."""
         names = {LOCAL_HOST: None}
-        names.update({project.ssh: None for project in desired.projects.values() if project.ssh})
+        for project in desired.projects.values():
+            names.update({placement.host: None for placement in project.placements})
         names.update({attempt.host: None for attempt in self.ledger.ledger().open_attempts.values()})
         return names
 
@@ -81,8 +111,12 @@ class World:
         self.held.close()
 
 
-def open_world(specs: Path, state: Path, *, writable: bool, env: Mapping[str, str]) -> World:
+def open_world(
+    specs: Path, state: Path, *, writable: bool, env: Mapping[str, str], on_event: Callable[[str], None] | None = None
+) -> World:
     """Open the real world. Read-only, it makes no file; writable, it is the one loop of this state folder.
+
+    `on_event` hears, from other threads, what has news: see `World.wake`.
 
     Raises Held when another loop works on this state, StoreError when the state cannot be opened or trusted."""
     paths = StatePaths(state)
@@ -98,7 +132,11 @@ def open_world(specs: Path, state: Path, *, writable: bool, env: Mapping[str, st
             audit = AuditTrail(paths, clock)
             opened.callback(audit.close)
         ledger = opened.enter_context(LedgerStore.open(paths, writable=writable))
-        return World(
+        remote = {**settings, "state": env.get("EXQ_REMOTE_STATE") or None}
+        wake = on_event or (lambda _news: None)
+        connect = Connections(remote, lambda host: wake(news_of(host)))
+        opened.callback(connect.close)
+        world = World(
             specs=SpecFolder(specs, texts, ValidatedTexts(cache_folder(env) / "validated")),
             texts=texts,
             paths=paths,
@@ -106,11 +144,43 @@ def open_world(specs: Path, state: Path, *, writable: bool, env: Mapping[str, st
             ledger=ledger,
             audit=audit,
             agents={LOCAL_HOST: Agent(str(state), settings)},
+            wake=wake,
+            connect=connect,
             clock=clock,
             daemon=f"{os.getpid()}-{secrets.token_hex(4)}",
             local_names=THIS_MACHINE | {socket.gethostname(), *env.get("EXQ_HOST", "").split()},
-            held=opened.pop_all(),
         )
+        if writable:
+            world.moving = Moving(world.agent_for, lambda: wake(MOVED), now=clock)
+            opened.callback(world.moving.close)
+        world.held = opened.pop_all()
+        return world
+
+
+def news_of(host: str) -> str:
+    """What an alarm calls a host that has news."""
+    return f"host:{host}"
+
+
+class Connections:
+    """Makes the agents of other machines, and ends them all."""
+
+    def __init__(self, settings: Mapping[str, str | None], on_event: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._on_event = on_event
+        self._made: list[SshHost] = []
+
+    def __call__(self, host: str) -> SshHost:
+        from reconciler.host.ssh.link import SshHost
+
+        made = SshHost(host, self._settings, lambda: self._on_event(host))
+        self._made.append(made)
+        return made
+
+    def close(self) -> None:
+        """End all connections. What was started on the hosts goes on."""
+        for made in self._made:
+            made.close()
 
 
 def cache_folder(env: Mapping[str, str]) -> Path:

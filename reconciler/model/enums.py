@@ -72,6 +72,7 @@ class RequestKind(_Word):
     STOP = "stop"
     PAUSE = "pause"
     RESUME = "resume"
+    FORGET_HOST = "forget_host"
 
 
 class Reason(_Word):
@@ -92,6 +93,7 @@ class Reason(_Word):
     NO_FREE_SLOT = "NoFreeSlot"
     WAVE_NOT_SETTLED = "WaveNotSettled"
     DISK_FULL = "DiskFull"
+    INPUTS_ELSEWHERE = "InputsElsewhere"
     PAUSED = "Paused"
     STOPPED_BY_USER = "StoppedByUser"
     NO_COMMAND = "NoCommand"
@@ -136,3 +138,4 @@ class Reason(_Word):
     HOST_REBOOTED = "HostRebooted"
     LAUNCH_LOST = "LaunchLost"
     LOCK_HELD = "LockHeld"
+    HOST_FORGOTTEN = "HostForgotten"

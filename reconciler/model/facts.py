@@ -1,6 +1,6 @@
 """What was observed on a host. Every probe gives facts or `Unknown`, never an empty guess.
 
-Times are seconds since the epoch on the host's clock, memory is MiB.
+Times are seconds since the epoch, memory is MiB. A host's times are turned into the loop's clock when they are read.
 """
 
 from __future__ import annotations
@@ -12,9 +12,15 @@ from enum import Enum
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """A probe failed: not the same as nothing there."""
+    """A probe failed: not the same as nothing there.
+
+    `quiet`: it was not made or has no answer yet, which is no news. `since`: when it last had one. `again_at`: when it
+    may be tried again."""
 
     message: str
+    quiet: bool = False
+    since: float | None = None
+    again_at: float | None = None
 
 
 class SessionState(Enum):
@@ -90,6 +96,8 @@ class Exited:
     at: float
     duration_s: float | None = None
     lock_held: str | None = None
+    oom_kills: int = 0
+    """How many processes of its cgroup the kernel killed for want of memory while it ran."""
 
     @property
     def signal(self) -> int | None:
@@ -169,9 +177,18 @@ class HostView:
 
     host: str
     observed_at: float
+    """By the loop's clock, as all times of a view."""
     boot_id: str = ""
     booted_at: float | None = None
     """When the host was started, by its clock as it is now."""
+    state: str = ""
+    """The state folder on that host, absolute."""
+    user: str = ""
+    """Who the jobs run as there."""
+    round_trip_s: float | None = None
+    """How long the answer took; None on the loop's own machine."""
+    clock_ahead_s: float = 0.0
+    """How far the host's own clock is ahead of the loop's."""
     screen_installed: bool = False
     sessions: tuple[Session, ...] | Unknown | None = ()
     """None: not looked at this time, and all was well the last time."""
@@ -181,6 +198,8 @@ class HostView:
     """By attempt path, `project/id/number`."""
     strays: tuple[str, ...] = ()
     """Attempt paths of this state folder that live on the host and were not asked for."""
+    index: Mapping[str, int] = field(default_factory=dict)
+    """Jobs that have attempt folders there, each with the number of its newest; filled at the first contact."""
     outputs: Mapping[str, OutputFacts | Unknown] = field(default_factory=dict)
     """By job key."""
     preconditions: Mapping[str, tuple[PreconditionFacts | Unknown, ...]] = field(default_factory=dict)

@@ -62,6 +62,23 @@ class AttemptRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Copy:
+    """The outputs (and, at home, the log) of an attempt are whole in another place, too.
+
+    `place` is a host, or `COLLECTED` for the folder on the loop's own machine."""
+
+    place: str
+    attempt: int
+    files: int
+    bytes: int
+    at: float
+
+
+COLLECTED = ""
+"""The place that `collect` brings outputs to; no host is named so."""
+
+
+@dataclass(frozen=True, slots=True)
 class JobRecord:
     """Everything known of one job over time."""
 
@@ -75,6 +92,10 @@ class JobRecord:
     """Who asked to stop it; a retry lifts that."""
     retry_after: int = 0
     """Attempts up to this number no longer count (a user asked for a retry)."""
+    completed_on: str | None = None
+    """The host that has what it was completed with."""
+    copies: tuple[Copy, ...] = ()
+    """Where the outputs of its completed attempt have been brought, one entry a place."""
 
     @property
     def last(self) -> AttemptRecord | None:
@@ -84,7 +105,7 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Something a user asked for. `target` is a job key or a project name."""
+    """Something a user asked for. `target` is a job key, a project name, or a host (forget_host)."""
 
     id: str
     kind: RequestKind

@@ -30,3 +30,5 @@ class Needs:
     disk: bool = True
     strays: bool = True
     """Look for live attempts that are not in `attempts`."""
+    index: tuple[str, ...] = ()
+    """Projects of which to list all attempts that the host has."""

@@ -106,6 +106,26 @@ class Milestone:
 
 
 @dataclass(frozen=True, slots=True)
+class Transfer:
+    """Outputs of a completed job to bring from the host it ran on to another (or to the loop's machine: COLLECTED)."""
+
+    job: str
+    attempt: int
+    source: str
+    place: str
+    cwd: str
+    """The job's folder; relative outputs are put at the same place below it, or below `folder`."""
+    patterns: tuple[str, ...]
+    folder: str = ""
+    """Where to put them on the loop's own machine."""
+
+    @property
+    def key(self) -> tuple[str, int, str]:
+        """What makes it the same one in the next plan."""
+        return self.job, self.attempt, self.place
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The whole decision for one look at the world.
 
@@ -125,6 +145,8 @@ class Plan:
     settled: bool = False
     alerts: tuple[str, ...] = field(default=())
     """What a person should know at once (a full disk, a job that got stuck)."""
+    transfers: tuple[Transfer, ...] = ()
+    """Outputs that are to be brought somewhere and are not there yet, the most urgent first."""
     wanted: tuple[str, ...] = ()
     """Jobs with room that wait only for their outputs and preconditions to be looked at: `needs` of the next look."""
 

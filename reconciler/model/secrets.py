@@ -43,6 +43,8 @@ def redacted(env: Mapping[str, str]) -> dict[str, str]:
 def secret_values(env: Mapping[str, str]) -> tuple[str, ...]:
     """What must not be quoted anywhere: those values, and each line of one that has several; the longest first."""
     whole = [value for name, value in env.items() if looks_secret(name)]
+    if not whole:
+        return ()
     pieces = {piece.strip() for value in whole for piece in (value, *value.splitlines())}
     return tuple(sorted((p for p in pieces if len(p) >= SOUGHT_MIN_CHARS), key=lambda p: (-len(p), p)))
 

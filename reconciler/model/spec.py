@@ -51,6 +51,21 @@ class GpuPool:
     ids: tuple[str, ...] | None = None
 
 
+LOCAL_HOST = "local"
+"""The name of the machine that the loop runs on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A host that a project's jobs may run on. `gpu_ids`, `max_parallel`: what is different from the project there."""
+
+    host: str
+    gpu_ids: tuple[str, ...] | None = None
+    """Indices or UUIDs as written; None: those of the project's pool."""
+    max_parallel: int | None = None
+    """The most jobs of the project at a time on this host; None: no limit of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One cell of a grid, fully resolved. `key` is `project/id`; `generation` is a hash of what it runs."""
@@ -83,6 +98,12 @@ class Phase:
     name: str
     depends_on: tuple[str, ...]
     jobs: tuple[Job, ...]
+    hosts: tuple[str, ...] | None = None
+    """Where its jobs may run; None: on every host of the project."""
+    fetch: bool = False
+    """Before one of its jobs starts, the outputs of the phases it needs are brought to its host."""
+    push: bool = False
+    """When one of its jobs completes, its outputs are brought to the hosts of the phases that need it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +113,8 @@ class Project:
     name: str
     source: str
     cwd: str
-    ssh: str | None
+    placements: tuple[Placement, ...]
+    """Where its jobs may run, in the order of the spec; never empty."""
     gpu_pool: GpuPool | None
     """None: the project uses no GPU, and `max_parallel` counts slots."""
     max_parallel: int | None
@@ -107,6 +129,31 @@ class Project:
     analyze_on_complete: str | None
     """A command run once when the project settles; None = the summary only."""
     phases: tuple[Phase, ...]
+    shared_fs: bool = False
+    """Its hosts see the same files, so that outputs need not be brought from one to another."""
+    collect: str | None = None
+    """The folder on the loop's own machine that outputs and logs are brought to; None: they stay where they are."""
+
+    @property
+    def home_host(self) -> str:
+        """Where its summary is written and its analysis runs."""
+        return self.placements[0].host
+
+    def is_on(self, host: str) -> bool:
+        """Whether some of its jobs may run on a host."""
+        return any(placement.host == host for placement in self.placements)
+
+    def hosts_of(self, phase: Phase) -> tuple[str, ...]:
+        """Where the jobs of a phase may run, in order of preference."""
+        named = tuple(placement.host for placement in self.placements)
+        return named if phase.hosts is None else tuple(host for host in named if host in phase.hosts)
+
+    def phase(self, name: str) -> Phase:
+        """The phase of this name. Raises KeyError."""
+        for phase in self.phases:
+            if phase.name == name:
+                return phase
+        raise KeyError(name)
 
     def jobs(self) -> Iterator[Job]:
         """All jobs, phase by phase, in spec order."""

@@ -79,4 +79,5 @@ def _exited(value: object) -> Exited | None:
         number(raw, "at"),
         optional_number(raw, "duration_s"),
         None if lock is None else one_line(lock),
+        0 if raw.get("oom_kills") is None else integer(raw, "oom_kills"),
     )

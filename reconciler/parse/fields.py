@@ -9,6 +9,7 @@ from typing import Any
 from reconciler.model.facts import Unknown
 
 Raw = Mapping[str, Any]
+_ONLY_TEXT = frozenset({str})
 
 
 class Malformed(Exception):
@@ -25,7 +26,7 @@ def told_unknown(raw: Raw) -> Unknown | None:
 
 def mapping(value: Any, what: str) -> Raw:
     """`value` as an object. Raises Malformed."""
-    if not isinstance(value, Mapping):
+    if type(value) is not dict and not isinstance(value, Mapping):  # the first is much quicker
         raise Malformed(f"{what} should be an object, not {kind(value)}")
     return value
 
@@ -46,7 +47,7 @@ def optional_text(raw: Raw, key: str) -> str | None:
 def texts(raw: Raw, key: str) -> tuple[str, ...]:
     """A list of strings. Raises Malformed."""
     value = raw.get(key)
-    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+    if not isinstance(value, list | tuple) or not _ONLY_TEXT.issuperset(map(type, value)):
         raise Malformed(f"`{key}` should be a list of texts")
     return tuple(value)
 
@@ -102,5 +103,8 @@ def kind(value: Any) -> str:
 
 def one_line(words: str, limit: int = 200) -> str:
     """`words` on one line, without control characters, cut to `limit` characters."""
-    clean = " ".join("".join(char if char.isprintable() else " " for char in words[: limit * 4]).split())
+    start = words[: limit * 4]
+    if not start.isprintable():
+        start = "".join(char if char.isprintable() else " " for char in start)
+    clean = " ".join(start.split())
     return clean if len(clean) <= limit else clean[: limit - 3] + "..."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from reconciler.model.facts import Gpu, GpuProcess, Unknown
 from reconciler.parse.fields import Malformed, Raw, flag, integer, mapping, one_line, text
@@ -79,8 +80,9 @@ def _no_answer(query: Raw) -> Unknown | None:
 
 def _read_gpus(answer: str, code: int) -> tuple[Gpu, ...] | Unknown:
     lines = [line for line in answer.splitlines() if line.strip() and not line.lstrip().startswith("WARNING:")]
-    gpus = [gpu for gpu in map(_gpu, lines) if gpu is not None]
-    odd = [line for line in lines if _gpu(line) is None]
+    found = [_gpu(line) for line in lines]
+    gpus = [gpu for gpu in found if gpu is not None]
+    odd = [line for line, gpu in zip(lines, found, strict=True) if gpu is None]
     if code not in (_EXIT_OK, _EXIT_INFOROM_CORRUPTED) or _remedy(odd):
         return _fault(odd, code)
     if not lines:
@@ -92,6 +94,7 @@ def _read_gpus(answer: str, code: int) -> tuple[Gpu, ...] | Unknown:
     return tuple(sorted(gpus, key=lambda gpu: gpu.index))
 
 
+@lru_cache(maxsize=256)
 def _gpu(line: str) -> Gpu | None:
     """One row, or None. The name in the middle may hold commas, so it is what the fields around it leave."""
     parts = line.strip().split(", ")
@@ -123,6 +126,8 @@ def _fault(said_lines: list[str], code: int) -> Unknown:
 
 
 def _remedy(lines: list[str]) -> str:
+    if not lines:
+        return ""
     said = "\n".join(lines[:20])  # a fault is said at the start; the rest may be anything
     return next((remedy for fault, remedy in _FAULTS if fault.search(said)), "")
 

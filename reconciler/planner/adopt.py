@@ -18,6 +18,23 @@ def adopt_strays(draft: Draft) -> None:
             for path in view.strays:
                 if path not in draft.ledger.open_attempts:
                     _adopt(draft, name, path)
+            for job, number in sorted(view.index.items()):
+                _take_in(draft, name, job, number)
+
+
+def _take_in(draft: Draft, host: str, job: str, number: int) -> None:
+    """Attempts that only the host knows of: the ledger was lost, or another controller started them."""
+    record = draft.ledger.jobs.get(job)
+    last = record.last if record is not None else None
+    path = f"{job}/{number}"
+    if record is not None and record.completed is not None:
+        return
+    if (last is None or last.number < number) and not any(action.path == path for action in draft.actions):
+        message = f"{host} has attempt {number} of it, which is not in the ledger"
+        draft.actions.append(Action(ActionKind.ADOPT, job, number, Reason.ADOPTED, message, host))
+        draft.unreleased[job] = number
+        draft.adopting.add(host)
+        draft.wake(draft.now)
 
 
 def _adopt(draft: Draft, host: str, path: str) -> None:

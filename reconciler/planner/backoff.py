@@ -10,7 +10,7 @@ from reconciler.model.ledger import AttemptRecord, JobRecord, Verdict
 from reconciler.model.spec import RetryPolicy
 from reconciler.planner.limits import INFRA_DELAY_MAX_S, INFRA_RETRY_MAX, LOCK_RETRY_S, RETRY_JITTER
 
-INFRA_REASONS = frozenset({Reason.HOST_REBOOTED, Reason.LAUNCH_LOST, Reason.LOCK_HELD})
+INFRA_REASONS = frozenset({Reason.HOST_REBOOTED, Reason.HOST_FORGOTTEN, Reason.LAUNCH_LOST, Reason.LOCK_HELD})
 """Ends that say nothing about the job: they use up none of its attempts."""
 
 FINAL_REASONS = frozenset({Reason.STOPPED_BY_USER, Reason.ENVIRONMENT_BROKEN})

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from reconciler.model.enums import JobStatus, Reason
 from reconciler.model.facts import HostView, Observed, Unknown
 from reconciler.model.ledger import AttemptRecord, Ledger
-from reconciler.model.plan import Action, JobState, Milestone, PhaseState
+from reconciler.model.plan import Action, JobState, Milestone, PhaseState, Transfer
 from reconciler.model.spec import Desired, Job, Project
 
-LOCAL_HOST = "local"
-"""The name of the machine that the loop runs on."""
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why no job of a project can start now."""
 
-def host_of(project: Project) -> str:
-    """The host that runs the project's jobs."""
-    return project.ssh or LOCAL_HOST
+    reason: Reason
+    message: str
 
 
 @dataclass(slots=True)
@@ -36,6 +36,9 @@ class Draft:
     milestones: list[Milestone] = field(default_factory=list)
     released: list[str] = field(default_factory=list)
     alerts: list[str] = field(default_factory=list)
+    transfers: dict[tuple[str, int, str], Transfer] = field(default_factory=dict)
+    inputs: dict[tuple[str, str, str], Refusal | None] = field(default_factory=dict)
+    """By project, phase and host, whether the outputs that its jobs need are there."""
     wanted: list[str] = field(default_factory=list)
     """Jobs that have room and wait only to be looked at."""
     occupying: dict[str, AttemptRecord] = field(default_factory=dict)
@@ -64,6 +67,10 @@ class Draft:
         """What is known of a host."""
         view = self.observed.hosts.get(host)
         return Unknown(f"host {host} was not looked at") if view is None else view
+
+    def holding_on(self, host: str) -> dict[str, AttemptRecord]:
+        """The attempts on one host that still keep their GPUs, by path."""
+        return {path: attempt for path, attempt in self.holding.items() if attempt.host == host}
 
     def project_of(self, job: str) -> Project | None:
         """The project a job key belongs to, if the specs still name it."""

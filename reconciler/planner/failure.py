@@ -123,6 +123,10 @@ def status_of(reason: Reason) -> JobStatus:
 def _ordinary(exited: Exited | None, said: str) -> tuple[Reason, str]:
     if exited is None:
         return Reason.PAYLOAD_VANISHED, _with_quote("its processes are gone and no exit code was recorded", said)
+    if exited.signal == _SIGKILL and exited.oom_kills:
+        return Reason.HOST_OUT_OF_MEMORY, _with_quote(
+            f"killed by the kernel for lack of memory (exit {exited.code})", said
+        )
     if exited.signal is not None:
         return Reason.KILLED_BY_SIGNAL, _with_quote(_signal_words(exited.signal, exited.code), said)
     if exited.code == 0:

@@ -8,9 +8,9 @@ from reconciler.model.enums import ActionKind, JobStatus, Reason
 from reconciler.model.facts import HostView, OutputFacts, PreconditionFacts, Unknown
 from reconciler.model.ledger import AttemptRecord, JobRecord, Verdict
 from reconciler.model.plan import Settle
-from reconciler.model.spec import Job, Project
+from reconciler.model.spec import Job, Phase, Project
 from reconciler.planner.backoff import INFRA_REASONS, counted_attempts
-from reconciler.planner.draft import Draft, host_of
+from reconciler.planner.draft import Draft
 from reconciler.planner.limits import INFRA_DELAY_MAX_S, RELEASE_POLL_S, RETRY_JITTER
 
 
@@ -24,7 +24,7 @@ class Candidate:
     message: str
 
 
-def review_job(draft: Draft, project: Project, job: Job) -> Candidate | None:
+def review_job(draft: Draft, project: Project, phase: Phase, job: Job) -> Candidate | None:
     """Say where a job without an open attempt stands; return it if it may start as far as its own record goes."""
     record = draft.ledger.jobs.get(job.key)
     if record is not None and record.completed is not None:
@@ -38,7 +38,7 @@ def review_job(draft: Draft, project: Project, job: Job) -> Candidate | None:
         draft.put(job, JobStatus.STUCK, Reason.STOPPED_BY_USER, message)
         return None
     if record is None or not record.attempts:
-        return _never_tried(draft, job, record)
+        return _never_tried(draft, job, record, project.hosts_of(phase))
     return _tried(draft, project, job, record)
 
 
@@ -51,26 +51,27 @@ def _completed(draft: Draft, job: Job, record: JobRecord, verdict: Verdict) -> N
     draft.put(job, JobStatus.COMPLETED, verdict.reason, message, attempt=last.number if last else 0, drift=drift)
 
 
-def _never_tried(draft: Draft, job: Job, record: JobRecord | None) -> Candidate | None:
-    view = draft.view(host_of(draft.desired.projects[job.project]))
-    outputs = view.outputs.get(job.key) if isinstance(view, HostView) else None
-    if isinstance(outputs, OutputFacts) and outputs.complete:
-        message = f"its outputs were there before any attempt: {', '.join(outputs.paths[:2]) or job.outputs[0]}"
-        verdict = Verdict(JobStatus.COMPLETED, Reason.OUTPUT_EXISTS, message, draft.now)
-        draft.actions.append(_complete_without_attempt(draft, job, verdict))
-        draft.put(job, JobStatus.COMPLETED, Reason.OUTPUT_EXISTS, message)
-        return None
+def _never_tried(draft: Draft, job: Job, record: JobRecord | None, hosts: tuple[str, ...]) -> Candidate | None:
+    for host in hosts if job.outputs else ():
+        view = draft.view(host)
+        outputs = view.outputs.get(job.key) if isinstance(view, HostView) else None
+        if isinstance(outputs, OutputFacts) and outputs.complete:
+            message = f"its outputs were there before any attempt: {', '.join(outputs.paths[:2]) or job.outputs[0]}"
+            verdict = Verdict(JobStatus.COMPLETED, Reason.OUTPUT_EXISTS, message, draft.now)
+            draft.actions.append(_complete_without_attempt(job, verdict, host))
+            draft.put(job, JobStatus.COMPLETED, Reason.OUTPUT_EXISTS, message)
+            return None
     return Candidate(job, record, Reason.NEW_IN_SPEC, "new in spec")
 
 
-def _complete_without_attempt(draft: Draft, job: Job, verdict: Verdict) -> Settle:
+def _complete_without_attempt(job: Job, verdict: Verdict, host: str) -> Settle:
     return Settle(
         kind=ActionKind.COMPLETE,
         job=job.key,
         attempt=0,
         reason=verdict.reason,
         message=verdict.message,
-        host=host_of(draft.desired.projects[job.project]),
+        host=host,
         verdict=verdict,
         generation=job.generation,
     )
@@ -104,8 +105,11 @@ def _due(
 ) -> Candidate | None:
     assert last.retry_at is not None
     wait_s = last.retry_at - draft.now
+    longest_s = _longest_delay_s(project, verdict)
     # A clock set back must not turn two minutes into a day: no wait is longer than the policy allows.
-    if 0 < wait_s <= _longest_delay_s(project, verdict):
+    if wait_s > longest_s:
+        draft.wake(last.retry_at - longest_s)  # if it has not started until then, it waits again
+    elif wait_s > 0:
         draft.wake(last.retry_at)
         status = JobStatus.PENDING if verdict.reason in INFRA_REASONS else verdict.status
         message = f"{verdict.message} (attempt {last.number}); it is tried again after a delay"
@@ -142,39 +146,45 @@ def _since(record: JobRecord, first: AttemptRecord) -> str:
     return " since the last retry" if retried else " since its command changed"
 
 
-def blocked_by(draft: Draft, job: Job) -> tuple[Reason, str] | None:
-    """What on the host keeps a job of an open phase from starting: its outputs or preconditions.
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """Why a job cannot start on a host. `wanted`: only because it has not been looked at there."""
 
-    What was known to be missing stays so until it is looked at again; a launch needs facts of this very look. Where
-    those are missing, the job is `wanted`."""
+    reason: Reason
+    message: str
+    wanted: bool = False
+
+
+def blocked_by(draft: Draft, job: Job, host: str) -> Blocked | None:
+    """What on a host keeps a job of an open phase from starting: its outputs or preconditions.
+
+    What was known to be missing stays so until it is looked at again; a launch needs facts of this very look."""
     if not job.outputs and not job.preconditions:
         return None
-    view = draft.view(host_of(draft.desired.projects[job.project]))
+    view = draft.view(host)
     assert isinstance(view, HostView)
     outputs = view.outputs.get(job.key)
     if job.outputs and isinstance(outputs, Unknown):
         draft.note_unknown(f"{job.key}: {outputs.message}; it is not launched")
-        return Reason.OUTPUT_UNKNOWN, outputs.message
+        return Blocked(Reason.OUTPUT_UNKNOWN, outputs.message)
     checks = view.preconditions.get(job.key, ())
     unmet = _unmet(draft, job, checks)
     if unmet is not None:
         return unmet
     if job.key not in view.asked:
-        draft.wanted.append(job.key)
-        draft.wake(draft.now)
-        return Reason.OUTPUT_UNKNOWN, "its outputs and preconditions are looked at next"
+        return Blocked(Reason.OUTPUT_UNKNOWN, "its outputs and preconditions are looked at next", wanted=True)
     if len(checks) < len(job.preconditions) or (job.outputs and outputs is None):
         draft.wake(draft.now + RELEASE_POLL_S)
-        return Reason.PRECONDITION_UNKNOWN, "not all of its outputs and preconditions were looked at"
+        return Blocked(Reason.PRECONDITION_UNKNOWN, "not all of its outputs and preconditions were looked at")
     return None
 
 
-def _unmet(draft: Draft, job: Job, checks: tuple[PreconditionFacts | Unknown, ...]) -> tuple[Reason, str] | None:
+def _unmet(draft: Draft, job: Job, checks: tuple[PreconditionFacts | Unknown, ...]) -> Blocked | None:
     unmet = [check.message for check in checks if isinstance(check, PreconditionFacts) and not check.met]
     if unmet:
-        return Reason.PRECONDITION_NOT_MET, "; ".join(unmet)
+        return Blocked(Reason.PRECONDITION_NOT_MET, "; ".join(unmet))
     for check in checks:
         if isinstance(check, Unknown):
             draft.note_unknown(f"{job.key}: {check.message}; it is not launched")
-            return Reason.PRECONDITION_UNKNOWN, check.message
+            return Blocked(Reason.PRECONDITION_UNKNOWN, check.message)
     return None

@@ -2,34 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from reconciler.model.enums import ActionKind, JobStatus, LauncherKind, Reason
 from reconciler.model.facts import Gpu, HostView, OutputFacts
 from reconciler.model.ledger import AttemptRecord, JobRecord
 from reconciler.model.names import AttemptRef, session_name
 from reconciler.model.plan import Launch
-from reconciler.model.spec import Job, Project
+from reconciler.model.spec import Job, Phase, Project
 from reconciler.planner.backoff import INFRA_REASONS, counted_attempts
-from reconciler.planner.draft import Draft, host_of
+from reconciler.planner.draft import Draft, Refusal
+from reconciler.planner.inputs import inputs_refusal
 from reconciler.planner.jobs import Candidate, blocked_by
-from reconciler.planner.placement import Refusal, Room
+from reconciler.planner.placement import Room, Rooms
 
 
-def fill(draft: Draft, project: Project, candidates: Sequence[Candidate], room: Room) -> None:
+_CAPACITY = (Reason.NO_FREE_GPU, Reason.NO_FREE_SLOT)
+"""Of several reasons on several hosts, these come first: they pass by themselves."""
+
+
+def fill(draft: Draft, project: Project, phase: Phase, candidates: Sequence[Candidate], rooms: Rooms) -> None:
     """Launch candidates of open phases in their order while there is room; hold the others with the reason."""
+    hosts = project.hosts_of(phase)
     for candidate in candidates:
-        refusal = (
-            _paused(draft, project, candidate.job)
-            or room.refusal(candidate.job)
-            or _unreleased(draft, candidate.job)
-            or _blocked(draft, candidate, room)
-        )
+        refusal = _paused(draft, project, candidate.job)
+        if refusal is None:
+            refusal = _place(draft, project, phase, candidate, [rooms[host] for host in hosts])
         if refusal is not None:
             draft.put(candidate.job, JobStatus.PENDING, refusal.reason, refusal.message)
-        else:
-            draft.launches.append(_launch(draft, project, candidate, _take(candidate, room)))
+
+
+def _place(draft: Draft, project: Project, phase: Phase, candidate: Candidate, rooms: Sequence[Room]) -> Refusal | None:
+    """Launch it on the best host that takes it; else say why none does."""
+    refusals: dict[str, Refusal] = {}
+    wanted: Room | None = None
+    for room in _in_turn(candidate, rooms):
+        refusal = room.refusal(candidate.job) or _unreleased(draft, candidate.job)
+        if refusal is None:
+            blocked = blocked_by(draft, candidate.job, room.host)
+            wanted = wanted or (room if blocked is not None and blocked.wanted else None)
+            refusal = (
+                Refusal(blocked.reason, blocked.message)
+                if blocked is not None
+                else inputs_refusal(draft, project, phase, room.host)
+            )
+        if refusal is None:
+            draft.launches.append(_launch(draft, project, candidate, room.host, _take(candidate, room)))
             draft.put(candidate.job, JobStatus.PENDING, candidate.reason, candidate.message)
+            return None
+        refusals[room.host] = refusal
+    if wanted is not None:
+        # while it is looked at its place is kept, so that none behind it passes
+        draft.wanted.append(candidate.job.key)
+        draft.wake(draft.now)
+        _take(candidate, wanted)
+    return _joined(refusals)
+
+
+def _in_turn(candidate: Candidate, rooms: Sequence[Room]) -> Sequence[Room]:
+    """Where it was before comes first, for what it left there; then where most is free."""
+    if len(rooms) < 2:
+        return rooms
+    last = candidate.record.last if candidate.record else None
+    before = last.host if last is not None and last.verdict is not None else None
+    return sorted(rooms, key=lambda room: (room.host != before, -len(room.free_gpus), room.busy))
+
+
+def _joined(refusals: Mapping[str, Refusal]) -> Refusal:
+    """One reason for all hosts, with what each says."""
+    ranked = sorted(refusals.values(), key=lambda refusal: refusal.reason not in _CAPACITY)
+    if len({refusal.message for refusal in ranked}) == 1:
+        return ranked[0]
+    return Refusal(ranked[0].reason, "; ".join(f"{host}: {refusal.message}" for host, refusal in refusals.items()))
 
 
 def _paused(draft: Draft, project: Project, job: Job) -> Refusal | None:
@@ -48,30 +92,20 @@ def _unreleased(draft: Draft, job: Job) -> Refusal | None:
     return Refusal(Reason.STRAGGLERS, f"attempt {number} {words}")
 
 
-def _blocked(draft: Draft, candidate: Candidate, room: Room) -> Refusal | None:
-    """What on the host keeps the job. While that is looked at, its place is kept, so that none behind it passes."""
-    blocked = blocked_by(draft, candidate.job)
-    if blocked is None:
-        return None
-    if draft.wanted and draft.wanted[-1] == candidate.job.key:
-        _take(candidate, room)
-    return Refusal(*blocked)
-
-
 def _take(candidate: Candidate, room: Room) -> tuple[Gpu, ...]:
     """The GPUs it had before, if they are free; rather others after one whose lock someone else held."""
     last = candidate.record.last if candidate.record else None
-    if last is None:
+    if last is None or last.host != room.host:
         return room.take(candidate.job)
     if last.verdict is not None and last.verdict.reason is Reason.LOCK_HELD:
         return room.take(candidate.job, avoid=last.gpus)
     return room.take(candidate.job, prefer=last.gpus)
 
 
-def _launch(draft: Draft, project: Project, candidate: Candidate, gpus: tuple[Gpu, ...]) -> Launch:
+def _launch(draft: Draft, project: Project, candidate: Candidate, host: str, gpus: tuple[Gpu, ...]) -> Launch:
     job, record = candidate.job, candidate.record
     number = (record.attempts[-1].number if record and record.attempts else 0) + 1
-    view = draft.view(host_of(project))
+    view = draft.view(host)
     assert isinstance(view, HostView)
     in_screen = project.launcher is LauncherKind.SCREEN or (
         project.launcher is LauncherKind.AUTO and view.screen_installed
@@ -81,7 +115,7 @@ def _launch(draft: Draft, project: Project, candidate: Candidate, gpus: tuple[Gp
         job=job.key,
         number=number,
         generation=job.generation,
-        host=host_of(project),
+        host=host,
         launcher=str(LauncherKind.SCREEN if in_screen else LauncherKind.PROCESS),
         session=session_name(AttemptRef(job.key, number)) if in_screen else None,
         gpus=tuple(gpu.uuid for gpu in gpus),

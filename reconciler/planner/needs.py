@@ -9,7 +9,6 @@ from reconciler.model.ledger import JobRecord, Ledger
 from reconciler.model.needs import AttemptNeed, Needs
 from reconciler.model.spec import Desired, Job, Phase, Project
 from reconciler.planner.backoff import counted_attempts
-from reconciler.planner.draft import host_of
 
 ROTATION_MAX = 256
 """How many waiting jobs are looked at again in one full look, besides those that are next."""
@@ -31,9 +30,11 @@ def needs(
     turn: int,
     wanted: Collection[str] = (),
     waiting: Mapping[str, Waiting] | None = None,
+    index: bool = False,
 ) -> Needs:
     """One request for one host. `wanted` is that of the last plan: those jobs are looked at in any case.
 
+    `index`: ask for all attempts that the host has of these projects (at the first contact with another machine).
     `previous` None: nothing is known of these specs yet, so all waiting jobs are looked at. `waiting` is that of
     `waiting_jobs`, where the caller has it.
 
@@ -53,7 +54,7 @@ def needs(
             outputs[job.key] = job
     for key in wanted:
         job = desired.index.get(key)
-        if job is not None and host_of(desired.projects[job.project]) == host:
+        if job is not None and _may_run_on(desired.projects[job.project], job, host):
             outputs.update({key: job} if job.outputs else {})
             preconditions.update({key: job} if job.preconditions else {})
     view = previous.hosts.get(host) if previous is not None else None
@@ -61,9 +62,10 @@ def needs(
     waiting = waiting_jobs(desired, ledger) if waiting is None else waiting
     uses_gpus = any(record.gpus and record.host == host for record in ledger.open_attempts.values())
     for project in desired.projects.values():
-        if host_of(project) == host:
+        if project.is_on(host):
             uses_gpus = uses_gpus or project.gpu_pool is not None
-            for job, is_open in _window(project, ledger, known, waiting[project.name], full=full, turn=turn):
+            mine = _waiting_for(project, host, waiting[project.name])
+            for job, is_open in _window(project, ledger, known, mine, full=full, turn=turn):
                 if job.outputs:
                     outputs[job.key] = job
                 if job.preconditions and is_open:
@@ -77,7 +79,20 @@ def needs(
         gpus=uses_gpus,
         disk=True,
         strays=full,
+        index=tuple(name for name, project in desired.projects.items() if project.is_on(host)) if index else (),
     )
+
+
+def _may_run_on(project: Project, job: Job, host: str) -> bool:
+    return host in project.hosts_of(project.phase(job.phase))
+
+
+def _waiting_for(project: Project, host: str, waiting: Waiting) -> Waiting:
+    """Those whose phase may run on the host."""
+    if all(phase.hosts is None for phase in project.phases):
+        return waiting
+    here = {phase.name for phase in project.phases if host in project.hosts_of(phase)}
+    return tuple((job, is_open) for job, is_open in waiting if job.phase in here)
 
 
 def _window(

@@ -130,7 +130,7 @@ def _vanished(attempt: AttemptRecord, facts: AttemptFacts, view: HostView, job: 
     if facts.started.payload.boot_id != view.boot_id:
         return Ended(JobStatus.FAILED_OTHER, Reason.HOST_REBOOTED, "the host was rebooted while it ran", ended_at)
     if attempt.kill_reason in ENDED_ON_PURPOSE:
-        return _killed(attempt, facts, ended_at, None)
+        return _killed(attempt, facts, job, ended_at, None)
     memory = is_out_of_memory(facts.log_tail)
     return (
         Ended(JobStatus.FAILED_OOM, memory, f"{finding.message}; its log ends out of memory", ended_at)
@@ -167,7 +167,7 @@ def _exited(
         if fresh(attempt, outputs):
             return _completed(attempt, code, exited.at)
     if attempt.kill_reason in ENDED_ON_PURPOSE:
-        return _killed(attempt, facts, exited.at, code)
+        return _killed(attempt, facts, job, exited.at, code)
     if code == 0 and not wants:
         return _completed(attempt, code, exited.at)
     if code != 0:
@@ -177,7 +177,7 @@ def _exited(
     return Ended(JobStatus.FAILED_OTHER, Reason.OUTPUT_MISSING, _missing(job, outputs), exited.at, code)
 
 
-def _completed(attempt: AttemptRecord, code: int, at: float) -> Ended:
+def _completed(attempt: AttemptRecord, code: int | None, at: float) -> Ended:
     if attempt.kill_reason is Reason.HUNG_TAIL:
         message = "its outputs were complete; it hung afterwards and was ended"
         return Ended(JobStatus.COMPLETED, Reason.HUNG_TAIL, message, at, code)
@@ -194,9 +194,12 @@ def _failed(facts: AttemptFacts, at: float, code: int) -> Ended:
     return Ended(status_of(reason), reason, message, at, code)
 
 
-def _killed(attempt: AttemptRecord, facts: AttemptFacts, at: float, code: int | None) -> Ended:
+def _killed(attempt: AttemptRecord, facts: AttemptFacts, job: Job | None, at: float, code: int | None) -> Ended:
     reason = attempt.kill_reason
     assert reason is not None
+    if reason is Reason.HUNG_TAIL and job is None:
+        # no spec says now where its outputs are; that they were all there is why it was ended
+        return _completed(attempt, code, at)
     messages = {
         Reason.STOPPED_BY_USER: "stopped at a user's request",
         Reason.HUNG_TAIL: "it hung after its outputs were complete, and they are gone now",

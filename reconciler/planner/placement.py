@@ -4,36 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from reconciler.model.enums import LauncherKind, Reason, Waves
 from reconciler.model.facts import DiskFacts, Gpu, HostView, Unknown
 from reconciler.model.ledger import AttemptRecord
-from reconciler.model.spec import Job, Project
-from reconciler.planner.draft import Draft, host_of
+from reconciler.model.spec import Job, Placement, Project
+from reconciler.planner.draft import Draft, Refusal
 from reconciler.planner.limits import DISK_FREE_MIN_MIB, DISK_POLL_S, GPU_UNKNOWN_POLL_S, RELEASE_POLL_MAX_S
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why no job of the project can start now."""
+Leases = set[tuple[str, str]]
+"""GPUs that are taken: host and UUID."""
 
-    reason: Reason
-    message: str
+
+@dataclass(slots=True)
+class Slots:
+    """How many more jobs may start. `full`: why none, once they are taken; None: because the GPUs are."""
+
+    left: float
+    full: Refusal | None = None
 
 
 @dataclass(slots=True)
 class Room:
-    """What a project may still use in this plan. Consumed job by job, in spec order."""
+    """What a project may still use on one host in this plan. Consumed job by job, in spec order."""
 
     host: str
-    slots: int
+    slots: Slots
+    shared: Slots
+    """Those of the project as a whole, on all its hosts together."""
+    busy: int = 0
+    """How many of its jobs the host has already."""
     free_gpus: list[Gpu] = field(default_factory=list)
     gpu_count: int = 0
     """How many GPUs the project may use, free or not."""
     closed: Refusal | None = None
     """Why nothing at all can start."""
-    full: Refusal | None = None
-    """Why nothing more can start once the slots are taken; None: because the GPUs are."""
     describe: Callable[[Sequence[Gpu]], str] = str
     """In words, why only these GPUs are free."""
     _no_gpu: Refusal | None = None
@@ -45,9 +52,10 @@ class Room:
         if job.gpus > self.gpu_count:
             message = f"it needs {job.gpus} GPUs, the project may use {self.gpu_count} here"
             return Refusal(Reason.NO_SUCH_GPU, message)
-        if self.slots < 1 and self.full is not None:
-            return self.full
-        if self.slots < 1 or len(self.free_gpus) < job.gpus:
+        for slots in (self.shared, self.slots):
+            if slots.left < 1 and slots.full is not None:
+                return slots.full
+        if self.slots.left < 1 or len(self.free_gpus) < job.gpus:
             self._no_gpu = self._no_gpu or Refusal(Reason.NO_FREE_GPU, self.describe(self.free_gpus))
             return self._no_gpu
         return None
@@ -57,43 +65,66 @@ class Room:
         ordered = sorted(self.free_gpus, key=lambda gpu: (gpu.uuid in avoid, gpu.uuid not in prefer, gpu.index))
         taken = tuple(ordered[: job.gpus])
         self.free_gpus = [gpu for gpu in self.free_gpus if gpu not in taken]
-        self.slots -= 1
+        self.slots.left -= 1
+        self.shared.left -= 1
+        self.busy += 1
         self._no_gpu = None
         return taken
 
 
-def room_for(draft: Draft, project: Project, leased: set[str]) -> Room:
-    """What is free for a project. `leased` are the UUIDs that attempts hold, and those given out in this plan."""
-    host = host_of(project)
+Rooms = Mapping[str, Room]
+"""By host, in the order of the spec."""
+
+
+def rooms_for(draft: Draft, project: Project, leased: Leases) -> Rooms:
+    """What is free for a project on each of its hosts. `leased`: what attempts hold or this plan gives out."""
+    own = [attempt for attempt in draft.occupying.values() if _belongs(attempt, project)]
+    limit = project.max_parallel
+    shared = Slots(inf) if limit is None else Slots(limit - len(own), _no_slot(draft, own, limit))
+    return {each.host: _room(draft, project, each, shared, own, leased) for each in project.placements}
+
+
+def _room(
+    draft: Draft,
+    project: Project,
+    placement: Placement,
+    shared: Slots,
+    own: Sequence[AttemptRecord],
+    leased: Leases,
+) -> Room:
+    host = placement.host
     view = draft.view(host)
     if isinstance(view, Unknown):
-        return Room(host, 0, closed=Refusal(Reason.HOST_UNKNOWN, view.message))
+        reason = Refusal(Reason.HOST_UNKNOWN, view.message)
+        return Room(host, Slots(0), shared, closed=reason)
     closed = (
         _disk_refusal(draft, view)
         or _adoption_refusal(draft, host)
         or _screen_refusal(draft, project, view)
-        or _wave_refusal(draft, project)
+        or _wave_refusal(draft, project, host)
     )
     if closed is not None:
-        return Room(host, 0, closed=closed)
-    busy = sum(1 for attempt in draft.occupying.values() if _belongs(attempt, project))
+        return Room(host, Slots(0), shared, closed=closed)
+    here = [attempt for attempt in own if attempt.host == host]
+    limit = placement.max_parallel
     if project.gpu_pool is None:
-        limit = project.max_parallel or 1
-        return Room(host, max(0, limit - busy), full=_no_slot(draft, project, limit))
-    return _gpu_room(draft, project, view, busy, leased)
+        limit = 1 if limit is None and project.max_parallel is None else limit
+        slots = Slots(inf) if limit is None else Slots(limit - len(here), _no_slot(draft, here, limit))
+        return Room(host, slots, shared, busy=len(here))
+    return _gpu_room(draft, project, placement, view, shared, here, leased)
 
 
-def _no_slot(draft: Draft, project: Project, limit: int) -> Refusal:
+def _no_slot(draft: Draft, own: Sequence[AttemptRecord], limit: int) -> Refusal:
     slots = "the one slot is in use" if limit == 1 else f"all {limit} slots are in use"
-    ended = [path for path in draft.occupying if path in draft.left and _belongs(draft.occupying[path], project)]
-    words = [f"{draft.occupying[path].job} has ended, {draft.left[path]}" for path in ended]
+    ended = [attempt for attempt in own if attempt.path in draft.left]
+    words = [f"{attempt.job} has ended, {draft.left[attempt.path]}" for attempt in ended]
     return Refusal(Reason.NO_FREE_SLOT, "; ".join([f"{slots} (max_parallel)", *words]))
 
 
-def _owners(draft: Draft) -> dict[str, str]:
-    """By GPU, which attempt holds it, in words."""
+def _owners(draft: Draft, host: str) -> dict[str, str]:
+    """By GPU of a host, which attempt holds it, in words."""
     owners: dict[str, str] = {}
-    for path, attempt in draft.holding.items():
+    for path, attempt in draft.holding_on(host).items():
         left = draft.left.get(path)
         words = f": {attempt.job} has ended, {left}" if left else f" runs {attempt.job}"
         owners.update(dict.fromkeys(attempt.gpus, words))
@@ -104,47 +135,70 @@ def _belongs(attempt: AttemptRecord, project: Project) -> bool:
     return attempt.job.startswith(project.name + "/")
 
 
-def _gpu_room(draft: Draft, project: Project, view: HostView, busy: int, leased: set[str]) -> Room:
+def _gpu_room(
+    draft: Draft,
+    project: Project,
+    placement: Placement,
+    view: HostView,
+    shared: Slots,
+    here: Sequence[AttemptRecord],
+    leased: Leases,
+) -> Room:
+    none = Slots(0)
     if isinstance(view.gpus, Unknown):
         draft.note_unknown(f"{view.host}: {view.gpus.message}; nothing is launched on its GPUs")
         draft.wake(draft.now + GPU_UNKNOWN_POLL_S)
-        return Room(view.host, 0, closed=Refusal(Reason.GPU_UNKNOWN, view.gpus.message))
-    pool = pool_of(project, view.gpus)
+        return Room(view.host, none, shared, closed=Refusal(Reason.GPU_UNKNOWN, view.gpus.message))
+    pool = pool_of(project, placement, view.gpus)
     if not pool:
-        return Room(view.host, 0, closed=Refusal(Reason.NO_SUCH_GPU, _missing_gpus(project, view.host, view.gpus)))
-    limit = project.max_parallel or len(pool)
+        message = _missing_gpus(project, placement, view.gpus)
+        return Room(view.host, none, shared, closed=Refusal(Reason.NO_SUCH_GPU, message))
+    limit = placement.max_parallel
+    full = _no_slot(draft, here, limit) if limit is not None else None
+    slots = Slots((len(pool) if limit is None else limit) - len(here), full)
     threshold = project.gpu_free_threshold_mib
-    free = [gpu for gpu in pool if is_free(gpu, threshold) and gpu.uuid not in leased]
-    if busy < limit and any(not is_free(gpu, threshold) for gpu in pool):
+    taken = {uuid for host, uuid in leased if host == view.host}
+    free = [gpu for gpu in pool if is_free(gpu, threshold) and gpu.uuid not in taken]
+    if min(slots.left, shared.left) > 0 and any(not is_free(gpu, threshold) for gpu in pool):
         draft.wake(draft.now + RELEASE_POLL_MAX_S)  # others use it; one of ours is polled by its own attempt
     return Room(
         view.host,
-        max(0, limit - busy),
+        slots,
+        shared,
+        len(here),
         free,
         gpu_count=len(pool),
-        full=_no_slot(draft, project, limit) if project.max_parallel else None,
-        describe=lambda free: describe_gpus(pool, free, threshold, _owners(draft), leased),
+        describe=lambda free: describe_gpus(pool, free, threshold, _owners(draft, view.host), taken),
     )
 
 
 def alert_missing_gpus(draft: Draft, project: Project) -> None:
-    """Say it when the host lacks some of the GPUs that the project names; where it lacks all, its jobs say so."""
-    view = draft.view(host_of(project))
-    if project.gpu_pool is None or not isinstance(view, HostView) or isinstance(view.gpus, Unknown):
-        return
-    if 0 < len(pool_of(project, view.gpus)) < len(set(project.gpu_pool.ids or ())):
-        draft.alert(f"{project.name}: {_missing_gpus(project, view.host, view.gpus)}")
+    """Say it when a host lacks some of the GPUs that the project names; where it lacks all, its jobs say so."""
+    for placement in project.placements if project.gpu_pool is not None else ():
+        view = draft.view(placement.host)
+        if not isinstance(view, HostView) or isinstance(view.gpus, Unknown):
+            continue
+        if 0 < len(pool_of(project, placement, view.gpus)) < len(set(_ids(project, placement) or ())):
+            draft.alert(f"{project.name}: {_missing_gpus(project, placement, view.gpus)}")
 
 
-def _missing_gpus(project: Project, host: str, gpus: Sequence[Gpu]) -> str:
-    asked = ", ".join((project.gpu_pool and project.gpu_pool.ids) or ())
+def _ids(project: Project, placement: Placement) -> tuple[str, ...] | None:
+    """The GPUs that the specs name for a host; None: all it has."""
+    if project.gpu_pool is None:
+        return ()
+    return project.gpu_pool.ids if placement.gpu_ids is None else placement.gpu_ids
+
+
+def _missing_gpus(project: Project, placement: Placement, gpus: Sequence[Gpu]) -> str:
+    asked = ", ".join(_ids(project, placement) or ())
     has = ", ".join(str(gpu.index) for gpu in sorted(gpus, key=lambda gpu: gpu.index)) or "none"
+    host = placement.host
     return f"the specs ask for GPU {asked}, {host} has {has}" if asked else f"{host} shows no GPU"
 
 
-def pool_of(project: Project, gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
+def pool_of(project: Project, placement: Placement, gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
     """The host's GPUs that the project may use, in index order."""
-    ids = project.gpu_pool.ids if project.gpu_pool is not None else ()
+    ids = _ids(project, placement)
     chosen = gpus if ids is None else [gpu for gpu in gpus if str(gpu.index) in ids or gpu.uuid in ids]
     return tuple(sorted(chosen, key=lambda gpu: gpu.index))
 
@@ -223,7 +277,7 @@ def _screen_refusal(draft: Draft, project: Project, view: HostView) -> Refusal |
     return None
 
 
-def _wave_refusal(draft: Draft, project: Project) -> Refusal | None:
+def _wave_refusal(draft: Draft, project: Project, host: str) -> Refusal | None:
     """Barrier waves: nothing starts until the whole wave before is gone, screens and GPU memory included."""
     if project.waves is not Waves.BARRIER:
         return None
@@ -232,15 +286,15 @@ def _wave_refusal(draft: Draft, project: Project) -> Refusal | None:
     if still:
         message = f"the wave before has {len(still)} still there: {'; '.join(still[:3])}"
         return Refusal(Reason.WAVE_NOT_SETTLED, message)
-    return _wave_memory_refusal(draft, project)
+    return _wave_memory_refusal(draft, project, host)
 
 
-def _wave_memory_refusal(draft: Draft, project: Project) -> Refusal | None:
-    view = draft.view(host_of(project))
+def _wave_memory_refusal(draft: Draft, project: Project, host: str) -> Refusal | None:
+    view = draft.view(host)
     if project.gpu_pool is None or not isinstance(view, HostView) or not isinstance(view.gpus, tuple):
         return None
     lasts = [record.last for key, record in draft.ledger.jobs.items() if key.startswith(project.name + "/")]
-    attempts = [attempt for attempt in lasts if attempt is not None]
+    attempts = [attempt for attempt in lasts if attempt is not None and attempt.host == host]
     newest = max((attempt.intended_at for attempt in attempts), default=None)
     wave = {uuid for attempt in attempts if attempt.intended_at == newest for uuid in attempt.gpus}
     busy = [g for g in view.gpus if g.uuid in wave and may_be_ours(g, project.gpu_free_threshold_mib)]

@@ -16,11 +16,12 @@ from reconciler.model.plan import Action, Milestone, Plan, Settle
 from reconciler.model.spec import Desired, Phase, Project
 from reconciler.planner.adopt import adopt_strays
 from reconciler.planner.draft import Draft
+from reconciler.planner.inputs import plan_transfers
 from reconciler.planner.jobs import Candidate, review_job
 from reconciler.planner.launch import fill
 from reconciler.planner.limits import FINISH_POLL_S, SESSION_GRACE_S
 from reconciler.planner.phases import Gate, blocked_for_good, gate_of, in_dependency_order, phase_state
-from reconciler.planner.placement import Room, alert_missing_gpus, room_for
+from reconciler.planner.placement import Leases, Rooms, alert_missing_gpus, rooms_for
 from reconciler.planner.review import review_attempts
 
 
@@ -30,7 +31,7 @@ def plan(desired: Desired, observed: Observed, ledger: Ledger, now: float) -> Pl
     _note_unknown_hosts(draft)
     review_attempts(draft)
     adopt_strays(draft)
-    leased = {uuid for attempt in draft.holding.values() for uuid in attempt.gpus}
+    leased = {(attempt.host, uuid) for attempt in draft.holding.values() for uuid in attempt.gpus}
     for project in desired.projects.values():
         _plan_project(draft, project, leased)
     _check_launches(draft)
@@ -40,12 +41,14 @@ def plan(desired: Desired, observed: Observed, ledger: Ledger, now: float) -> Pl
 def _note_unknown_hosts(draft: Draft) -> None:
     for name, view in draft.observed.hosts.items():
         if isinstance(view, Unknown):
-            draft.note_unknown(f"{name}: {view.message}; its jobs are left as they are")
+            draft.wake(view.again_at)
+            if not view.quiet:
+                draft.note_unknown(f"{name}: {view.message}; its jobs are left as they are")
 
 
-def _plan_project(draft: Draft, project: Project, leased: set[str]) -> None:
+def _plan_project(draft: Draft, project: Project, leased: Leases) -> None:
     before = len(draft.launches)
-    room: Room | None = None
+    rooms: Rooms | None = None
     gates: dict[str, Gate] = {}
     for phase in in_dependency_order(project):
         gate = gate_of(draft, project, phase, gates)
@@ -54,14 +57,15 @@ def _plan_project(draft: Draft, project: Project, leased: set[str]) -> None:
         if not gate.open:
             _hold_all(draft, candidates, gate)
         elif candidates:
-            room = room or room_for(draft, project, leased)
-            fill(draft, project, candidates, room)
+            rooms = rooms or rooms_for(draft, project, leased)
+            fill(draft, project, phase, candidates, rooms)
     launched = draft.launches[before:]
-    leased.update(uuid for action in launched for uuid in action.gpus)
+    leased.update((action.host, uuid) for action in launched for uuid in action.gpus)
     for phase in project.phases:
         draft.phases.append(phase_state(draft, project, phase, gates[phase.name]))
     if project.gpu_pool is not None and not _all_settled(draft, project):
         alert_missing_gpus(draft, project)
+    plan_transfers(draft, project)
     _milestones(draft, project, launches=bool(launched))
 
 
@@ -70,7 +74,7 @@ def _review_phase(draft: Draft, project: Project, phase: Phase) -> list[Candidat
     for job in phase.jobs:
         if job.key in draft.states:
             continue
-        candidate = review_job(draft, project, job)
+        candidate = review_job(draft, project, phase, job)
         if candidate is not None:
             found.append(candidate)
     return found
@@ -94,6 +98,9 @@ def _project_settled(draft: Draft, project: Project) -> bool:
     prefix = project.name + "/"
     if any(attempt.job.startswith(prefix) for attempt in draft.holding.values()):
         return False
+    # its summary is written there
+    if isinstance(draft.view(project.home_host), Unknown):
+        return False
     return _all_settled(draft, project)
 
 
@@ -104,9 +111,9 @@ def _all_settled(draft: Draft, project: Project) -> bool:
 def _check_launches(draft: Draft) -> None:
     """S1 and S10 at run time: a plan that breaks them is a bug, and is not carried out."""
     jobs = [action.job for action in draft.launches]
-    gpus = [uuid for action in draft.launches for uuid in action.gpus]
+    gpus = [(action.host, uuid) for action in draft.launches for uuid in action.gpus]
     live = {attempt.job for attempt in draft.holding.values()}
-    held = {uuid for attempt in draft.holding.values() for uuid in attempt.gpus}
+    held = {(attempt.host, uuid) for attempt in draft.holding.values() for uuid in attempt.gpus}
     if len(set(jobs)) != len(jobs) or live.intersection(jobs):
         raise AssertionError(f"plan launches a job that is live or twice: {sorted(jobs)}")
     if len(set(gpus)) != len(gpus) or held.intersection(gpus):
@@ -131,8 +138,9 @@ def _finish(draft: Draft) -> Plan:
         milestones=tuple(draft.milestones),
         released=tuple(draft.released),
         wake_at=draft.wake_at,
-        settled=over and not actions and not changes and not draft.holding and not draft.ledger.open_attempts,
+        settled=over and not (actions or changes or draft.holding or draft.ledger.open_attempts or draft.transfers),
         alerts=tuple(draft.alerts),
+        transfers=tuple(draft.transfers.values()),
         wanted=tuple(draft.wanted),
     )
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from reconciler.model.enums import RequestKind
-from reconciler.model.ledger import JobRecord, Ledger, Request
+from reconciler.model.enums import JobStatus, Reason, RequestKind
+from reconciler.model.ledger import AttemptRecord, JobRecord, Ledger, Request, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,31 @@ def apply_requests(ledger: Ledger, requests: Sequence[Request]) -> Effect:
             paused.add(request.target)
         elif request.kind is RequestKind.RESUME:
             paused.discard(request.target)
+        elif request.kind is RequestKind.FORGET_HOST:
+            jobs.update(_without_host({**ledger.jobs, **jobs}, request))
         elif request.kind is RequestKind.STOP and is_open:
             jobs[request.target] = replace(record, stopped_by=request.by)
         elif request.kind is RequestKind.RETRY and is_open:
             jobs[request.target] = _retried(record, request.at)
     return Effect(jobs, frozenset(paused))
+
+
+def _without_host(jobs: Mapping[str, JobRecord], request: Request) -> dict[str, JobRecord]:
+    """Give up what may run on a host that does not answer: its jobs are due again elsewhere."""
+    changed: dict[str, JobRecord] = {}
+    for key, record in jobs.items():
+        attempts = tuple(_given_up(a, request) if a.host == request.target else a for a in record.attempts)
+        if attempts != record.attempts:
+            changed[key] = replace(record, attempts=attempts)
+    return changed
+
+
+def _given_up(attempt: AttemptRecord, request: Request) -> AttemptRecord:
+    if attempt.verdict is not None:
+        return replace(attempt, released=True)
+    message = f"{request.target} did not answer, and {request.by} gave it up"
+    verdict = Verdict(JobStatus.FAILED_OTHER, Reason.HOST_FORGOTTEN, message, request.at)
+    return replace(attempt, verdict=verdict, ended_at=request.at, retry_at=request.at, released=True)
 
 
 def _retried(record: JobRecord, asked_at: float) -> JobRecord:
@@ -49,4 +69,9 @@ def with_requests(ledger: Ledger, requests: Sequence[Request]) -> Ledger:
     if not requests:
         return ledger
     effect = apply_requests(ledger, requests)
-    return replace(ledger, jobs={**ledger.jobs, **effect.jobs}, paused=effect.paused)
+    jobs = {**ledger.jobs, **effect.jobs}
+    still = dict(ledger.open_attempts)
+    for record in effect.jobs.values():
+        still.update((a.path, a) for a in record.attempts if a.path in still)
+    still = {path: attempt for path, attempt in still.items() if attempt.verdict is None or not attempt.released}
+    return replace(ledger, jobs=jobs, paused=effect.paused, open_attempts=still)

@@ -22,9 +22,19 @@ def review_attempts(draft: Draft) -> None:
         attempt = draft.ledger.open_attempts[path]
         view = draft.view(attempt.host)
         if isinstance(view, Unknown):
-            _unseen(draft, attempt, Unseen(Reason.HOST_UNKNOWN, f"{attempt.host}: {view.message}"))
+            _on_unknown_host(draft, attempt, view)
         else:
             _review(draft, attempt, view)
+
+
+def _on_unknown_host(draft: Draft, attempt: AttemptRecord, view: Unknown) -> None:
+    """It keeps all it has until the host answers, or until the user says `exq forget-host`."""
+    if not view.quiet:
+        _unseen(draft, attempt, Unseen(Reason.HOST_UNKNOWN, f"{attempt.host}: {view.message}"))
+        return
+    occupy(draft, attempt)
+    if attempt.verdict is None:
+        _state(draft, attempt, JobStatus.RUNNING, Reason.RUNNING, "running when its host was last looked at")
 
 
 def _review(draft: Draft, attempt: AttemptRecord, view: HostView) -> None:

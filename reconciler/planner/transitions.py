@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from reconciler.model.enums import JobStatus, Reason
-from reconciler.model.ledger import AttemptRecord, JobRecord
+from reconciler.model.ledger import AttemptRecord, Copy, JobRecord
 from reconciler.model.plan import Settle
 
 
@@ -44,6 +44,12 @@ def mark_released(record: JobRecord, number: int) -> JobRecord:
     return _update(record, number, released=True)
 
 
+def mark_copied(record: JobRecord, copy: Copy) -> JobRecord:
+    """Its files are whole in another place, too."""
+    kept = tuple(old for old in record.copies if old.place != copy.place)
+    return replace(record, copies=(*kept, copy))
+
+
 def settle(record: JobRecord | None, action: Settle) -> JobRecord:
     """Record a verdict. Attempt 0 completes a job that needs no attempt."""
     assert action.verdict is not None
@@ -60,5 +66,5 @@ def settle(record: JobRecord | None, action: Settle) -> JobRecord:
             pid=action.pid,
         )
     if action.verdict.status is JobStatus.COMPLETED:
-        base = replace(base, completed=action.verdict, generation=action.generation)
+        base = replace(base, completed=action.verdict, generation=action.generation, completed_on=action.host)
     return base

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reconciler.model.enums import PreconditionKind
-from reconciler.model.spec import MAIN_PHASE, GpuPool, Scalar
+from reconciler.model.spec import MAIN_PHASE, Scalar
 from reconciler.spec.arguments import rendered_args
 from reconciler.spec.binding import Binder, Part, Text, joined, stripped
 from reconciler.spec.grid import Grid
@@ -18,6 +18,7 @@ from reconciler.spec.settings import whole_number
 from reconciler.spec.tokens import NAME, Kind, command_end
 
 if TYPE_CHECKING:
+    from reconciler.spec.hosts import GpuBound
     from reconciler.spec.nodes import Place
     from reconciler.spec.report import Report
     from reconciler.spec.scope import Scope
@@ -34,8 +35,10 @@ class Setting:
     """Empty where the phase has no name that can be used."""
     base: str
     hydra: bool
-    remote: bool
-    pool: GpuPool | None
+    remote: str
+    """The key that names other machines than the loop's own; empty where none does."""
+    gpus: GpuBound | None
+    """None: a project without GPUs."""
     report: Report
 
 
@@ -164,11 +167,13 @@ def _cwd(entry: Entry, setting: Setting, binder: Binder) -> Text:
     node = entry.scope.nearest("cwd")
     if not isinstance(node, ScalarNode):
         if setting.remote:
-            words = "a project with `ssh` needs a `cwd` on that host"
-            setting.report.error(entry.scope.layers[0].key_place("ssh"), words, doubtful=entry.scope.lacks("cwd"))
+            there = "on that host" if setting.remote == "ssh" else "that each of its hosts has"
+            words = f"a project with `{setting.remote}` needs a `cwd` {there}"
+            place = entry.scope.layers[0].key_place(setting.remote)
+            setting.report.error(place, words, doubtful=entry.scope.lacks("cwd"))
         return Text(setting.base)
     if setting.remote and not node.raw.startswith(("/", "~", "$")):
-        setting.report.error(node.place, "with `ssh`, `cwd` must begin with `/` or `~`")
+        setting.report.error(node.place, f"with `{setting.remote}`, `cwd` must begin with `/` or `~`")
     return binder.text(node, Kind.PATH)
 
 
@@ -195,16 +200,15 @@ def _preconditions(entry: Entry, binder: Binder) -> tuple[tuple[PreconditionKind
 def _gpus(entry: Entry, setting: Setting) -> int:
     node = entry.scope.nearest("gpus_per_job")
     wanted = whole_number(node)
-    if setting.pool is None:
+    if setting.gpus is None:
         if wanted and node is not None:
             many = "a GPU" if wanted == 1 else f"{wanted} GPUs"
             setting.report.error(node.place, f"a job cannot have {many} in a project with `gpus: none`")
         return 0
     if wanted is None:
         return 1
-    if setting.pool.ids is not None and wanted > len(setting.pool.ids) and node is not None:
-        words = f"a job cannot have {wanted} GPUs: `gpus` lists {len(setting.pool.ids)}"
-        setting.report.error(node.place, words)
+    if setting.gpus.most is not None and wanted > setting.gpus.most and node is not None:
+        setting.report.error(node.place, f"a job cannot have {wanted} GPUs: {setting.gpus.words}")
     return wanted
 
 

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 from reconciler.model.spec import MAIN_PHASE, Phase, Project
 from reconciler.spec.entry import Entry, Setting, compile_entry
 from reconciler.spec.grid import Grid, axes_of, grids_of
+from reconciler.spec.hosts import Hosts, phase_hosts, with_hosts
 from reconciler.spec.ids import name_problem
 from reconciler.spec.jobs import JobMaker, resolved_cwd
 from reconciler.spec.nodes import ListNode, MapNode, as_maps, text_of
 from reconciler.spec.phases import check_phases, needs_of
+from reconciler.spec.reach import check_reach
 from reconciler.spec.report import Report
 from reconciler.spec.scope import Scope, check_output_words
-from reconciler.spec.settings import Settings, read_settings
+from reconciler.spec.settings import Settings, collect_folder, flag, read_settings
 from reconciler.spec.yaml_nodes import compose
 
 if TYPE_CHECKING:
@@ -41,25 +43,27 @@ def load_text(text: str, path: str, base: str, *, schema_checked: bool = False) 
 
 
 def _project(root: MapNode, path: str, base: str, report: Report) -> Project:
-    settings = read_settings(root, report)
+    settings, hosts = with_hosts(read_settings(root, report), root, report)
     setting = Setting(
         project=_project_name(root, path, report),
         phase=MAIN_PHASE,
         base=base,
         hydra=text_of(root.get("args_style")) == "hydra",
-        remote=settings.ssh is not None,
-        pool=settings.gpu_pool,
+        remote=hosts.remote,
+        gpus=hosts.gpu_bound(None),
         report=report,
     )
     maker = JobMaker()
-    phases = _phases(root, setting, maker)
+    phases = _phases(root, setting, hosts, maker)
     if not any(phase.jobs for phase in phases) and not report.failed:
         report.error((0, 0), "there are no jobs in it: write `jobs:`, `grid:` or `phases:`")
     if maker.without_command:
         count = f"{maker.without_command:,} job{'s have' if maker.without_command > 1 else ' has'}"
         words = f"{count} no command (no `cmd`, and no `default_cmd` to fall back on) and will not be launched"
         report.warn(maker.first_without_command, words)
-    return _assembled(setting, settings, root, path, phases)
+    project = _assembled(setting, settings, root, path, phases)
+    check_reach(project, root, report, doubtful=bool(hosts.lost))
+    return project
 
 
 def _assembled(setting: Setting, settings: Settings, root: MapNode, path: str, phases: list[Phase]) -> Project:
@@ -67,7 +71,7 @@ def _assembled(setting: Setting, settings: Settings, root: MapNode, path: str, p
         name=setting.project,
         source=path,
         cwd=resolved_cwd(text_of(root.get("cwd")) or ".", setting.base),
-        ssh=settings.ssh,
+        placements=settings.placements,
         gpu_pool=settings.gpu_pool,
         max_parallel=settings.max_parallel,
         gpu_free_threshold_mib=settings.gpu_free_threshold_mib,
@@ -79,6 +83,8 @@ def _assembled(setting: Setting, settings: Settings, root: MapNode, path: str, p
         launcher=settings.launcher,
         analyze_on_complete=settings.analyze_on_complete,
         phases=tuple(phases),
+        shared_fs=settings.shared_fs,
+        collect=collect_folder(root.get("collect"), setting.project, setting.base, setting.report),
     )
 
 
@@ -97,27 +103,35 @@ def _project_name(root: MapNode, path: str, report: Report) -> str:
     return name
 
 
-def _phases(root: MapNode, setting: Setting, maker: JobMaker) -> list[Phase]:
+def _phases(root: MapNode, setting: Setting, hosts: Hosts, maker: JobMaker) -> list[Phase]:
     """The top-level jobs as phase `main`, then the named phases."""
     scope = Scope((root,))
     holders = as_maps(root.get("phases"))
     phases: list[Phase] = []
     if any(root.get(key) is not None for key in ("jobs", "grid", "template")):
-        phases.append(Phase(MAIN_PHASE, (), _jobs(root, scope, setting, maker)))
+        jobs = _jobs(root, scope, setting, maker)
+        phases.append(Phase(MAIN_PHASE, (), jobs, fetch=_flag(scope, "fetch"), push=_flag(scope, "push")))
     else:
         check_output_words(root, setting.report)
     doubtful = scope.lacks("phases") or (not phases and scope.lacks("jobs", "grid", "template"))
     named = check_phases(holders, [phase.name for phase in phases], setting.report, doubtful=doubtful)
     for holder, name in named:
-        inner = replace(setting, phase=name)
-        jobs = _jobs(holder, scope.inner(holder), inner, maker)
+        where = phase_hosts(holder, hosts, setting.report)
+        inner = replace(setting, phase=name, gpus=hosts.gpu_bound(where))
+        within = scope.inner(holder)
+        jobs = _jobs(holder, within, inner, maker)
         if not name:
             continue  # read all the same, for the mistakes in it
         if not jobs and not setting.report.failed:
             words = f"the phase `{name}` has no jobs: write `jobs:` or `grid:` into it"
             setting.report.error(holder.place, words)
-        phases.append(Phase(name, needs_of(holder), jobs))
+        fetch, push = _flag(within, "fetch"), _flag(within, "push")
+        phases.append(Phase(name, needs_of(holder), jobs, where, fetch, push))
     return phases
+
+
+def _flag(scope: Scope, key: str) -> bool:
+    return flag(scope.nearest(key), default=False)
 
 
 def _jobs(holder: MapNode, scope: Scope, setting: Setting, maker: JobMaker) -> tuple[Job, ...]:

@@ -38,6 +38,11 @@ _OTHER_WORDS = {
     "outputs": ("output_check",),
     "retry": ("failure_retry",),
     "workdir": ("cwd",),
+    "host": ("hosts", "name"),
+    "ssh": ("hosts", "name"),
+    "machines": ("hosts",),
+    "servers": ("hosts",),
+    "nodes": ("hosts",),
 }
 """What other tools call it."""
 _KINDS = {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import os.path
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, TypeVar
 
 from reconciler.model.enums import LauncherKind, SuccessRule, Waves
-from reconciler.model.spec import GpuPool, RetryPolicy
-from reconciler.spec.nodes import ListNode, MapNode, Node, ScalarNode, as_scalars, text_of
+from reconciler.model.spec import LOCAL_HOST, GpuPool, Placement, RetryPolicy
+from reconciler.spec.nodes import ListNode, MapNode, Node, ScalarNode, as_scalars
 from reconciler.spec.units import duration_s, size_mib
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ OOM_RETRY = RetryPolicy(delay_s=120.0, max_attempts=3)
 FAILURE_RETRY = RetryPolicy(delay_s=60.0, max_attempts=1)
 LINGER_S = 300.0
 GPU_FREE_THRESHOLD_MIB = 500
+COLLECTED = "collected"
+"""The folder of `collect: true`, with one for each project in it."""
 
 _Word = TypeVar("_Word", bound=Enum)
 
@@ -27,7 +30,6 @@ _Word = TypeVar("_Word", bound=Enum)
 class Settings:
     """What holds for a project as a whole; the fields are those of `Project`."""
 
-    ssh: str | None
     gpu_pool: GpuPool | None
     max_parallel: int | None
     gpu_free_threshold_mib: int
@@ -38,13 +40,15 @@ class Settings:
     linger_s: float
     launcher: LauncherKind
     analyze_on_complete: str | None
+    shared_fs: bool
+    placements: tuple[Placement, ...] = (Placement(LOCAL_HOST),)
+    """Put in by `with_hosts`."""
 
 
 def read_settings(root: MapNode, report: Report) -> Settings:
     """The settings at the top of a spec, with the defaults of what is left out."""
     pool = _gpu_pool(root.get("gpus"), report)
     return Settings(
-        ssh=text_of(root.get("ssh")),
         gpu_pool=pool,
         max_parallel=whole_number(root.get("max_parallel")) or (None if pool else 1),
         gpu_free_threshold_mib=_size(root.get("gpu_free_threshold_mib"), report),
@@ -55,6 +59,7 @@ def read_settings(root: MapNode, report: Report) -> Settings:
         linger_s=_duration(root.get("linger"), LINGER_S, report),
         launcher=_word(root.get("launcher"), LauncherKind.AUTO),
         analyze_on_complete=_command(root.get("analyze_on_complete")),
+        shared_fs=flag(root.get("shared_fs"), default=False),
     )
 
 
@@ -66,9 +71,14 @@ def whole_number(node: Node | None) -> int | None:
     return int(value) if math.isfinite(value) and value == int(value) else None
 
 
-def _gpu_pool(node: Node | None, report: Report) -> GpuPool | None:
-    if isinstance(node, ScalarNode):
-        return None if node.raw == "none" else GpuPool()
+def flag(node: Node | None, *, default: bool) -> bool:
+    """The value of a key that is true or false."""
+    value = node.value if isinstance(node, ScalarNode) else None
+    return value if isinstance(value, bool) else default
+
+
+def gpu_ids(node: Node | None, report: Report) -> tuple[str, ...] | None:
+    """The GPUs of a list, as written; None for anything else, which leaves it open."""
     ids: list[str] = []
     for item in as_scalars(node):
         number = whole_number(item)
@@ -76,7 +86,25 @@ def _gpu_pool(node: Node | None, report: Report) -> GpuPool | None:
         if name in ids:
             report.error(item.place, f"GPU `{name}` is listed twice")
         ids.append(name)
-    return GpuPool(tuple(ids)) if isinstance(node, ListNode) and ids else GpuPool()
+    return tuple(ids) if isinstance(node, ListNode) and ids else None
+
+
+def collect_folder(node: Node | None, project: str, base: str, report: Report) -> str | None:
+    """Where outputs and logs are brought to: absolute, or in the home (`~`) of who runs the loop; None for nowhere."""
+    if not isinstance(node, ScalarNode) or node.value is False:
+        return None
+    if node.value is True:
+        return os.path.normpath(os.path.join(base, COLLECTED, project))
+    if "$" in node.raw or not node.raw.isprintable():
+        what = "a `$`, which no shell reads here" if "$" in node.raw else "control characters"
+        report.error(node.place, f"the folder of `collect` may not hold {what}: write a path (`~` is the home folder)")
+    return os.path.normpath(node.raw if node.raw.startswith("~") else os.path.join(base, node.raw))
+
+
+def _gpu_pool(node: Node | None, report: Report) -> GpuPool | None:
+    if isinstance(node, ScalarNode):
+        return None if node.raw == "none" else GpuPool()
+    return GpuPool(gpu_ids(node, report))
 
 
 def _retry(node: Node | None, default: RetryPolicy, report: Report) -> RetryPolicy:

@@ -55,6 +55,7 @@ class DaemonLock:
         self._paths = paths
         self._clock = clock
         self._handle: int | None = None
+        self._seen = Holder()
 
     def acquire(self) -> None:
         """Take the lock and write down who holds it. Raises Held or StoreError."""
@@ -79,6 +80,7 @@ class DaemonLock:
             self._handle = None
 
     def _locked(self) -> int:
+        self._seen = Holder()
         for _ in range(_TRIES):
             handle = os.open(self._paths.daemon_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
@@ -89,7 +91,7 @@ class DaemonLock:
                 raise
             os.close(handle)
             time.sleep(_PAUSE_MAX_S * os.urandom(1)[0] / 255)  # two loops that start together have to get out of step
-        raise Held(self._paths, Holder())
+        raise Held(self._paths, self._seen)
 
     def _got(self, handle: int) -> bool:
         """The lock is ours; False when it is worth another try. Raises Held."""
@@ -97,7 +99,10 @@ class DaemonLock:
             return self._in_place(handle)
         if _try(handle, fcntl.LOCK_SH):
             return False  # nobody holds it: someone was just asking who does
-        raise Held(self._paths, _read_facts(handle))
+        self._seen = _read_facts(handle)
+        if _has_died(self._seen):
+            return False  # a program that it was just starting has the lock until that begins
+        raise Held(self._paths, self._seen)
 
     def _in_place(self, handle: int) -> bool:
         """The locked file is still the one that others will find."""
@@ -119,6 +124,19 @@ def holder(paths: StatePaths) -> Holder | None:
             return None if _try(handle, fcntl.LOCK_SH) else _read_facts(handle)
         finally:
             os.close(handle)
+
+
+def _has_died(facts: Holder) -> bool:
+    """Whether the loop that wrote these facts is gone from this machine, as far as its processes can be seen."""
+    if facts.pid is None or facts.host != socket.gethostname():
+        return False
+    try:
+        os.kill(facts.pid, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):  # someone else's, or no pid at all
+        return False
+    return False
 
 
 def _command() -> str:

@@ -72,6 +72,11 @@ class StatePaths:
         return self.requests / "accepted"
 
     @property
+    def seen(self) -> Path:
+        """Since when each host answers, or does not."""
+        return self.root / "hosts.json"
+
+    @property
     def specs_good(self) -> Path:
         """The last text of each spec file that loaded."""
         return self.root / "specs-good"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -69,22 +69,53 @@ def rebuild_job(attempts_root: Path, key: str, notices: list[str] | None = None)
     return _job(key, attempts_root / key, [] if notices is None else notices)
 
 
+def job_from_texts(
+    key: str, host: str, records: Mapping[str, Mapping[str, Sequence[object]]], clock_ahead_s: float = 0.0
+) -> JobRecord | None:
+    """The same from another host's records: by attempt number and file name, each its text and time there."""
+    said: list[str] = []
+    sources = []
+    for number in sorted((name for name in records if _is_number(name)), key=int):
+        files = {
+            name: _Json.parsed(Path(key, number, name), str(entry[0]), _seconds(entry[1]) - clock_ahead_s, said)
+            for name, entry in records[number].items()
+        }
+        sources.append(_Files(int(number), Path(key, number), 0.0, files, said))
+    found = _job_from(key, sources)
+    if found is None:
+        return None
+    # another controller may know this machine by another name
+    attempts = tuple(replace(attempt, host=host) for attempt in found.attempts)
+    return replace(found, attempts=attempts, completed_on=host if found.completed is not None else None)
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError("not a time")
+    return float(value)
+
+
 def _job(key: str, root: Path, said: list[str]) -> JobRecord | None:
-    record = JobRecord(key)
     numbered = (folder for folder in _folders(root) if _is_number(folder.name))
-    for folder in sorted(numbered, key=lambda folder: int(folder.name)):
-        attempt, generation = _attempt(key, folder, said)
+    ordered = sorted(numbered, key=lambda folder: int(folder.name))
+    return _job_from(key, [_files_of(folder, said) for folder in ordered])
+
+
+def _job_from(key: str, sources: Sequence[_Files]) -> JobRecord | None:
+    record = JobRecord(key)
+    for source in sources:
+        attempt, generation = _attempt(key, source)
         record = replace(record, attempts=(*record.attempts, attempt))
         if attempt.verdict is not None and attempt.verdict.status is JobStatus.COMPLETED:
-            record = replace(record, completed=attempt.verdict, generation=generation)
+            record = replace(record, completed=attempt.verdict, generation=generation, completed_on=attempt.host)
     return record if record.attempts else None
 
 
-def _attempt(key: str, folder: Path, said: list[str]) -> tuple[AttemptRecord, str]:
+def _attempt(key: str, files: _Files) -> tuple[AttemptRecord, str]:
     """The attempt in a folder, and the generation that its verdict is about."""
-    attempt = _intended(key, folder, said)
-    started = _Json.of(folder / "started.json", said)
-    ended = _Json.of(folder / "exit.json", said)
+    attempt = _intended(key, files)
+    started = files.json("started.json")
+    ended = files.json("exit.json")
     attempt = replace(
         attempt,
         pid=started.integer("pid"),
@@ -92,7 +123,7 @@ def _attempt(key: str, folder: Path, said: list[str]) -> tuple[AttemptRecord, st
         ended_at=ended.written_at,
         exit_code=None if ended.text("lock_held") else ended.integer("code"),
     )
-    verdict = _Json.of(folder / "verdict.json", said)
+    verdict = files.json("verdict.json")
     found = verdict.read(VERDICT.read)
     if found is None:
         return attempt, attempt.generation
@@ -107,14 +138,13 @@ def _attempt(key: str, folder: Path, said: list[str]) -> tuple[AttemptRecord, st
     return settled, verdict.text("generation") or attempt.generation
 
 
-def _intended(key: str, folder: Path, said: list[str]) -> AttemptRecord:
-    intent = _Json.of(folder / "intent.json", said)
-    number = int(folder.name)
+def _intended(key: str, files: _Files) -> AttemptRecord:
+    intent = files.json("intent.json")
+    number = files.number
     found = intent.read(lambda data: ATTEMPT.read({**data, "job": key, "number": number, **_NOT_INTENDED}))
     if found is not None:
         return found
-    at = folder.stat().st_mtime if folder.is_dir() else 0.0
-    return AttemptRecord(key, number, "", UNKNOWN_HOST, "", None, (), (), at, "")
+    return AttemptRecord(key, number, "", UNKNOWN_HOST, "", None, (), (), files.made_at, "")
 
 
 _NOT_INTENDED: dict[str, object] = {"launched": True, "verdict": None, "released": False}
@@ -146,6 +176,28 @@ def _was_over(attempt: AttemptRecord, at: float) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class _Files:
+    """The JSON files in one attempt folder."""
+
+    number: int
+    folder: Path
+    made_at: float
+    files: Mapping[str, _Json]
+    said: list[str]
+
+    def json(self, name: str) -> _Json:
+        return self.files.get(name) or _Json(self.folder / name, None, None, self.said)
+
+
+_NAMES = ("intent.json", "started.json", "exit.json", "verdict.json")
+
+
+def _files_of(folder: Path, said: list[str]) -> _Files:
+    made_at = folder.stat().st_mtime if folder.is_dir() else 0.0
+    return _Files(int(folder.name), folder, made_at, {name: _Json.of(folder / name, said) for name in _NAMES}, said)
+
+
+@dataclass(frozen=True, slots=True)
 class _Json:
     """One JSON file of an attempt: an object, or nothing where it is missing or damaged."""
 
@@ -158,11 +210,20 @@ class _Json:
     def of(cls, path: Path, said: list[str]) -> _Json:
         try:
             with path.open("rb") as file:
-                data = parse_json(file.read().decode())
+                text = file.read().decode()
                 written_at = os.fstat(file.fileno()).st_mtime
         except FileNotFoundError:
             return cls(path, None, None, said)
-        except (OSError, RecordDamaged, UnicodeDecodeError) as error:
+        except (OSError, UnicodeDecodeError) as error:
+            said.append(f"{path} was skipped: {error}")
+            return cls(path, None, None, said)
+        return cls.parsed(path, text, written_at, said)
+
+    @classmethod
+    def parsed(cls, path: Path, text: str, written_at: float, said: list[str]) -> _Json:
+        try:
+            data = parse_json(text)
+        except RecordDamaged as error:
             said.append(f"{path} was skipped: {error}")
             return cls(path, None, None, said)
         if not isinstance(data, dict):

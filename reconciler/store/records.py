@@ -13,7 +13,7 @@ from enum import Enum
 from types import NoneType, UnionType
 from typing import Generic, TypeVar, get_args, get_origin, get_type_hints
 
-from reconciler.model.ledger import AttemptRecord, JobRecord, ProjectRun, Request, Verdict
+from reconciler.model.ledger import AttemptRecord, Copy, JobRecord, ProjectRun, Request, Verdict
 
 T = TypeVar("T")
 _Convert = Callable[[object], object]
@@ -165,6 +165,7 @@ def _scalar(kind: type, field: str) -> _Convert:
 
 VERDICT: Shape[Verdict] = Shape(Verdict)
 ATTEMPT: Shape[AttemptRecord] = Shape(AttemptRecord)
+_COPY: Shape[Copy] = Shape(Copy)
 RUN: Shape[ProjectRun] = Shape(ProjectRun)
 REQUEST: Shape[Request] = Shape(Request)
 
@@ -177,6 +178,8 @@ def job_to_text(record: JobRecord) -> str:
     found["attempts"] = attempts = [ATTEMPT.write(attempt) for attempt in record.attempts]
     for attempt in attempts:
         del attempt["job"]
+    if record.copies:
+        found["copies"] = [_COPY.write(copy) for copy in record.copies]
     for given in record.attempts:
         if record.completed is not None and given.verdict == record.completed:
             found["completed"] = given.number
@@ -202,9 +205,17 @@ def _job_from(data: object) -> JobRecord:
     attempts = data["attempts"] = (*map(ATTEMPT.read, data["attempts"]),)
     if not _numbers_rise(attempts):
         raise RecordDamaged("attempts are out of order")
+    if "copies" in data:
+        data["copies"] = _copies(data["copies"])
     if type(data.get("completed")) is int:
         data["completed"] = _verdict_of(data["completed"], attempts)
     return _JOB.read(data)
+
+
+def _copies(value: object) -> tuple[Copy, ...]:
+    if type(value) is not list:
+        raise RecordDamaged("copies is not a list")
+    return (*map(_COPY.read, value),)
 
 
 def _verdict_of(number: int, attempts: Sequence[AttemptRecord]) -> Verdict:

@@ -15,6 +15,7 @@ from reconciler.view.diff_rows import ALIKE_SHOWN, NAME_WIDTH, WHAT_WIDTH, group
 from reconciler.view.sort import Sorted, sort_plan
 from reconciler.view.style import Style, hang, table
 from reconciler.view.times import iso_utc, spoken
+from reconciler.view.transfers import jobs_to_bring, transfer_json, transfer_lines
 from reconciler.view.words import UNKNOWN_REASONS, count
 
 ERRORS_SHOWN = 10
@@ -31,28 +32,30 @@ def render_diff(
     It ends with one line that sums it up."""
     found = sort_plan(snapshot)
     blocks = [
-        [_header(snapshot)],
+        _header(snapshot, style),
         _spec_errors(snapshot, style, verbose),
         alert_lines(snapshot, style),
         _unknown(snapshot, found, style),
-        table(group_lines(snapshot, found, verbose), style, (NAME_WIDTH, WHAT_WIDTH)),
-        [style.bold(_summary_line(found))],
+        table(group_lines(snapshot, found, verbose) + transfer_lines(snapshot), style, (NAME_WIDTH, WHAT_WIDTH)),
+        [style.bold(_summary_line(found, jobs_to_bring(snapshot.plan.transfers)))],
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
 
-def _header(snapshot: Snapshot) -> str:
+def _header(snapshot: Snapshot, style: Style) -> list[str]:
     desired = snapshot.desired
     sizes = f"{count(len(desired.files), 'file')}, {count(len(desired.index), 'job')}"
-    hosts = [host_words(name, view, snapshot.now) for name, view in snapshot.observed.hosts.items()]
-    return ", ".join([f"specs at {desired.revision or 'no revision'} ({sizes})", *hosts])
+    hosts = [host_words(snapshot, name) for name in look.hosts_of(snapshot)]
+    return hang("", ", ".join([f"specs at {desired.revision or 'no revision'} ({sizes})", *hosts]), style)
 
 
-def host_words(name: str, view: object, now: float) -> str:
+def host_words(snapshot: Snapshot, name: str) -> str:
     """How old the facts of a host are, or that there are none."""
-    if isinstance(view, HostView):
-        return f"{name} observed {spoken(now - view.observed_at)} ago"
-    return f"{name} could not be observed"
+    heard = look.heard_at(snapshot, name)
+    ago = f"{spoken(snapshot.now - heard)} ago" if heard is not None else ""
+    if isinstance(snapshot.observed.hosts.get(name), HostView):
+        return f"{name} observed {ago}"
+    return f"{name} could not be observed" + (f" (last heard of {ago})" if ago else "")
 
 
 def _spec_errors(snapshot: Snapshot, style: Style, verbose: bool) -> list[str]:
@@ -84,10 +87,11 @@ def file_notes(snapshot: Snapshot, style: Style) -> list[str]:
 
 def _unknown(snapshot: Snapshot, found: Sorted, style: Style) -> list[str]:
     """Probes without an answer, and what is left undone because of it."""
-    if not snapshot.plan.unknown:
+    notes = look.unknown_notes(snapshot)
+    if not notes:
         return []
     lines = [style.bold("not known now: nothing that depends on it is launched, requeued or killed")]
-    for message in snapshot.plan.unknown:
+    for message in notes:
         lines += hang(f"  {style.paint('?', 'cyan')}", message, style)
     held: dict[Reason, int] = {}
     for alike in found.holds:
@@ -102,17 +106,17 @@ def _unknown(snapshot: Snapshot, found: Sorted, style: Style) -> list[str]:
 def next_step(snapshot: Snapshot, daemon: Mapping[str, object] | None = None) -> str:
     """What to type next, or that the loop `daemon` does it anyway; empty when there is nothing to say."""
     found = sort_plan(snapshot)
-    if found.actions and daemon:
+    if (found.actions or snapshot.plan.transfers) and daemon:
         pid = f" (pid {daemon['pid']})" if daemon.get("pid") else ""
         return f"The loop{pid} will carry it out."
     following = _next_command(snapshot, found)
     return f"Next: {following}" if following else ""
 
 
-def _summary_line(found: Sorted) -> str:
+def _summary_line(found: Sorted, to_bring: int) -> str:
     numbers = found.summary
     standing = [f"{numbers[word]} {word}" for word in ("waiting", "stuck") if numbers[word]]
-    if not found.actions:
+    if not found.actions and not to_bring:
         if not found.total:
             return "Nothing to do: the specs ask for no job."
         if numbers["completed"] == found.total:
@@ -121,6 +125,7 @@ def _summary_line(found: Sorted) -> str:
         return f"Nothing to do now: {', '.join(standing)}."
     to_do = [f"{numbers[word]} to {word}" for word in ("launch", "requeue", "kill")]
     to_do += [f"{numbers[word]} to {word}" for word in ("complete", "adopt", "fail") if numbers[word]]
+    to_do += [f"outputs of {count(to_bring, 'job')} to bring"] if to_bring else []
     rest = ", ".join([*standing, f"{numbers['unchanged']} unchanged"])
     return f"Plan: {', '.join(to_do)}; {rest}."
 
@@ -131,7 +136,7 @@ def _all_completed(total: int) -> str:
 
 def _next_command(snapshot: Snapshot, found: Sorted) -> str:
     """What to type next: carry the plan out, look into what is stuck, or ask what a waiting job waits for."""
-    if found.actions:
+    if found.actions or snapshot.plan.transfers:
         return "exq run"
     stuck = found.first("stuck")
     if stuck:
@@ -170,6 +175,7 @@ def diff_json(snapshot: Snapshot) -> dict[str, Any]:
             }
             for state in snapshot.plan.holds
         ],
+        "transfers": [transfer_json(transfer) for transfer in snapshot.plan.transfers],
         "unknown": list(snapshot.plan.unknown),
         "alerts": list(snapshot.plan.alerts),
         "errors": [error_json(error) for error in snapshot.desired.errors],

@@ -13,7 +13,7 @@ from reconciler.view import look
 from reconciler.view.sort import Alike, Place, Sorted
 from reconciler.view.style import Heading, Line, Row, command
 from reconciler.view.times import clock
-from reconciler.view.words import count, heading, on_gpus, sentence, sentence_and_word
+from reconciler.view.words import count, heading, on_place, sentence, sentence_and_word
 
 ROWS_SHOWN = 12
 """Of each kind (actions, changed, stuck, waiting) in each phase."""
@@ -126,13 +126,14 @@ def _action_row(snapshot: Snapshot, action: Action, name: str) -> Row:
     why = sentence(action.message, action.reason)
     if action.kind is ActionKind.FAIL:
         why = sentence_and_word(action.message, action.reason)
-    return Row(MARKS[action.kind], (name, action_words(action, snapshot.now), why))
+    return Row(MARKS[action.kind], (name, action_words(action, snapshot), why))
 
 
-def action_words(action: Action, now: float) -> str:
+def action_words(action: Action, snapshot: Snapshot) -> str:
     """What is to be done, in the imperative."""
+    now = snapshot.now
     if action.kind is ActionKind.LAUNCH:
-        return f"launch{on_gpus(action.gpu_indices)}"
+        return f"launch{on_place(look.host_shown(snapshot, action.job, action.host), action.gpu_indices)}"
     if isinstance(action, Kill):
         return kill_words(action)
     if isinstance(action, Settle) and action.kind is ActionKind.REQUEUE:
@@ -197,4 +198,5 @@ ORPHAN_WORDS = f"no spec asks for it; left alone ({command('exq stop')} ends it)
 
 def _orphan_words(snapshot: Snapshot, state: JobState) -> str:
     attempt = look.record_of(snapshot, state.job).last
-    return f"{state.status}{on_gpus(attempt.gpu_indices if attempt else ())}"
+    where = on_place(look.host_shown(snapshot, state.job, attempt.host), attempt.gpu_indices) if attempt else ""
+    return f"{state.status}{where}"

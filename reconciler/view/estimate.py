@@ -89,9 +89,9 @@ def _slots(snapshot: Snapshot, project: str) -> int:
     spec = snapshot.desired.projects.get(project)
     if spec is None:
         return 1
-    view = look.view_of(snapshot, project)
-    gpus = len(view.gpus) if view is not None and isinstance(view.gpus, tuple) else 0
-    return spec.max_parallel or (gpus if spec.gpu_pool is not None else 0) or 1
+    there = sum(look.room_on(snapshot, spec, placement) or 0 for placement in spec.placements)
+    limit = spec.max_parallel
+    return (min(limit, there) if limit and there else limit or there) or 1
 
 
 def project_left_s(snapshot: Snapshot, project: str) -> float | None:

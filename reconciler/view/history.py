@@ -7,10 +7,11 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from reconciler.model.spec import LOCAL_HOST
 from reconciler.view.diff_rows import MARKS
 from reconciler.view.style import Row, Style, table
 from reconciler.view.times import stamp
-from reconciler.view.words import on_gpus
+from reconciler.view.words import on_place
 
 Record = Mapping[str, Any]
 
@@ -37,7 +38,7 @@ def _of(record: Record) -> tuple[object, ...]:
 
 
 def _row(record: Record) -> Row:
-    what = str(record.get("action") or record.get("event") or "?")
+    what = str(record.get("action") or record.get("event") or "?").replace("_", "-")
     failed = record.get("ok") is False or bool(record.get("error"))
     alarming = failed or what == "alert"
     mark = "!" if alarming else _MARKS.get(what, " ")
@@ -51,7 +52,9 @@ def _whom(record: Record) -> str:
 
 def _words(record: Record, failed: bool) -> str:
     gpus = record.get("gpus")
-    where = on_gpus(gpus).strip() if isinstance(gpus, list) and all(isinstance(g, int) for g in gpus) else ""
+    host = str(record.get("host") or LOCAL_HOST)
+    known = gpus if isinstance(gpus, list) and all(isinstance(g, int) for g in gpus) else []
+    where = on_place("" if host == LOCAL_HOST else host, known).strip()
     parts = [where, _why(record), str(record.get("path") or ""), f"by {record['by']}" if record.get("by") else ""]
     parts += [str(notice) for notice in record.get("notices") or ()]
     if record.get("phase") == _INTENT:

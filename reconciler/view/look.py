@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reconciler.model.enums import ActionKind, JobStatus, Reason
-from reconciler.model.facts import AttemptFacts, Gpu, GpuProcess, HostView, Unknown
+from reconciler.model.facts import AttemptFacts, Gpu, GpuProcess, HostView, OutputFacts, Unknown
 from reconciler.model.ledger import AttemptRecord, JobRecord
 from reconciler.model.names import ANALYSIS_ID, job_key
 from reconciler.model.plan import JobState, PhaseState
 from reconciler.model.snapshot import Snapshot
-from reconciler.model.spec import MAIN_PHASE, Project
-from reconciler.planner.draft import host_of as host_of_spec
+from reconciler.model.spec import MAIN_PHASE, Placement, Project
 from reconciler.planner.placement import is_free, pool_of
 from reconciler.planner.release import DEFAULT_LINGER_S, screens_of, what_is_left
 
@@ -80,16 +79,80 @@ def completed_at(snapshot: Snapshot, key: str) -> float | None:
     return last.ended_at if last is not None and last.ended_at is not None else record.completed.at
 
 
-def host_of(snapshot: Snapshot, project: str) -> str | None:
-    """The host a project runs on."""
-    spec = snapshot.desired.projects.get(project)
-    return host_of_spec(spec) if spec is not None else None
+def hosts_of(snapshot: Snapshot) -> list[str]:
+    """The hosts that specs and open attempts name, in their order; where they name none, all that were looked at."""
+    named = {placement.host: None for spec in snapshot.desired.projects.values() for placement in spec.placements}
+    named.update({attempt.host: None for attempt in snapshot.ledger.open_attempts.values()})
+    return list(named or snapshot.observed.hosts)
 
 
-def view_of(snapshot: Snapshot, project: str) -> HostView | None:
-    """The facts of a project's host; None when it is Unknown."""
-    view = snapshot.observed.hosts.get(host_of(snapshot, project) or "")
+def possible_hosts(snapshot: Snapshot, key: str) -> tuple[str, ...]:
+    """Where a job may run, in order of preference; nothing for one that no spec asks for."""
+    job = snapshot.desired.index.get(key)
+    project = snapshot.desired.projects.get(job.project) if job is not None else None
+    if job is None or project is None:
+        return ()
+    return project.hosts_of(project.phase(job.phase))
+
+
+def host_of(snapshot: Snapshot, key: str) -> str | None:
+    """Where the newest attempt of a job is or was; without any, the one host it may run on; None while it is open."""
+    record = record_of(snapshot, key)
+    if record.last is not None:
+        return record.last.host
+    if record.completed_on is not None:
+        return record.completed_on
+    possible = possible_hosts(snapshot, key)
+    return possible[0] if len(possible) == 1 else None
+
+
+def outputs_of(snapshot: Snapshot, key: str) -> OutputFacts | None:
+    """The outputs of a job where they were found, first where it was completed."""
+    record = record_of(snapshot, key)
+    first = (record.completed_on, host_of(snapshot, key))
+    for host in dict.fromkeys([*(name for name in first if name), *possible_hosts(snapshot, key)]):
+        view = view_of(snapshot, host)
+        facts = view.outputs.get(key) if view is not None else None
+        if isinstance(facts, OutputFacts) and facts.paths:
+            return facts
+    return None
+
+
+def view_of(snapshot: Snapshot, host: str) -> HostView | None:
+    """The facts of a host; None when it is Unknown."""
+    view = snapshot.observed.hosts.get(host)
     return view if isinstance(view, HostView) else None
+
+
+def open_on(snapshot: Snapshot, host: str) -> list[AttemptRecord]:
+    """The attempts on a host that run, or that have ended and are not let go of."""
+    return [attempt for attempt in snapshot.ledger.open_attempts.values() if attempt.host == host]
+
+
+def free_threshold_mib(snapshot: Snapshot) -> int:
+    """Up to how much used memory a GPU counts as free, for the strictest of the projects."""
+    return min((project.gpu_free_threshold_mib for project in snapshot.desired.projects.values()), default=500)
+
+
+def host_shown(snapshot: Snapshot, key: str, host: str) -> str:
+    """A host's name where a job may be on one of several; empty where that goes without saying."""
+    project = snapshot.desired.projects.get(key.partition("/")[0])
+    several = len(project.placements) > 1 if project is not None else len(hosts_of(snapshot)) > 1
+    return host if several else ""
+
+
+def heard_at(snapshot: Snapshot, host: str) -> float | None:
+    """When a host had its last answer; None when that is not known."""
+    view = snapshot.observed.hosts.get(host)
+    if isinstance(view, HostView):
+        return view.observed_at
+    return view.since if view is not None else None
+
+
+def unknown_notes(snapshot: Snapshot) -> list[str]:
+    """The probes without an answer. That of a host is told once, and not again for each attempt on it."""
+    silent = {a.path for a in snapshot.ledger.open_attempts.values() if view_of(snapshot, a.host) is None}
+    return [note for note in snapshot.plan.unknown if note.partition(":")[0] not in silent]
 
 
 def short_name(snapshot: Snapshot, key: str) -> str:
@@ -213,7 +276,19 @@ def _use(gpu: Gpu, held: list[str], threshold_mib: int) -> GpuUse:
     return GpuUse(gpu, ours, others, free)
 
 
-def in_pool(project: Project, uses: list[GpuUse]) -> list[GpuUse]:
-    """Those GPUs that a project may use."""
-    pool = pool_of(project, [use.gpu for use in uses])
+def in_pool(project: Project, placement: Placement, uses: list[GpuUse]) -> list[GpuUse]:
+    """Those GPUs of a host that a project may use."""
+    pool = pool_of(project, placement, [use.gpu for use in uses])
     return [use for use in uses if use.gpu in pool]
+
+
+def room_on(snapshot: Snapshot, project: Project, placement: Placement) -> int | None:
+    """How many jobs a project may run on a host, by its slots there and by its GPUs; None while it is not known."""
+    limit = placement.max_parallel
+    if project.gpu_pool is None:
+        return limit or project.max_parallel or 1
+    view = view_of(snapshot, placement.host)
+    if view is None or isinstance(view.gpus, Unknown):
+        return None
+    gpus = len(pool_of(project, placement, view.gpus))
+    return gpus if limit is None else min(limit, gpus)

@@ -12,24 +12,28 @@ from reconciler.view import look
 from reconciler.view.diff import alert_lines, file_notes, host_words
 from reconciler.view.diff_rows import ALIKE_SHOWN, ROWS_SHOWN, stuck_verb, waiting_words
 from reconciler.view.estimate import any_runs, job_left_words, phase_left_s, typical_s
+from reconciler.view.hosts import host_lines
 from reconciler.view.look import GpuUse
 from reconciler.view.sort import Alike, draw_together
 from reconciler.view.status_json import status_json
 from reconciler.view.style import Heading, Line, Row, Style, bar, command, hang, table
 from reconciler.view.tick import progress_words
 from reconciler.view.times import about_left, clock, mib, short_clock, spoken
-from reconciler.view.words import count, gpu_list, heading, sentence_and_word
+from reconciler.view.words import count, heading, place, sentence_and_word
 
 __all__ = ["render_status", "status_json"]
 
 RUNNING_SHOWN = 40
+GPUS_SHOWN = 24
 
 
-def render_status(snapshot: Snapshot, style: Style, daemon: Mapping[str, object] | None = None) -> str:
+def render_status(
+    snapshot: Snapshot, style: Style, daemon: Mapping[str, object] | None = None, *, hosts: bool = False
+) -> str:
     """Progress, running, waiting and stuck jobs, and the GPUs with who uses them.
 
-    `daemon`: the loop that holds the state folder (`pid`, `host`, `since` in epoch seconds), empty when there is
-    none; None leaves that line out."""
+    `hosts`: all that is known of the hosts, in place of their GPUs alone. `daemon`: the loop that holds the state
+    folder (`pid`, `host`, `since` in epoch seconds), empty when there is none; None leaves that line out."""
     states = [state for state in snapshot.plan.states.values() if state.job in snapshot.desired.index]
     moves = daemon is None or bool(daemon) or any_runs(snapshot)
     blocks = [
@@ -39,7 +43,7 @@ def render_status(snapshot: Snapshot, style: Style, daemon: Mapping[str, object]
         _waiting(snapshot, states, style),
         _stuck(snapshot, states, style),
         _left_alone(snapshot, style),
-        *_gpus(snapshot, style),
+        *([host_lines(snapshot, style)] if hosts else _gpus(snapshot, style)),
         _footer(snapshot, daemon, style),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
@@ -52,7 +56,7 @@ def label(snapshot: Snapshot, key: str) -> str:
 
 def _warnings(snapshot: Snapshot, style: Style) -> list[str]:
     lines: list[str] = []
-    for message in snapshot.plan.unknown:
+    for message in look.unknown_notes(snapshot):
         lines += hang(style.paint("?", "cyan"), message, style)
     lines += alert_lines(snapshot, style)
     mistakes = [error for error in snapshot.desired.errors if not error.warning]
@@ -137,8 +141,8 @@ def _running_row(snapshot: Snapshot, state: JobState, typical: float | None) -> 
     odd = "" if state.reason in (Reason.RUNNING, Reason.STARTING) else sentence_and_word(state.message, state.reason)
     changed = "command changed since it started; left alone" if state.drift else ""
     words = ", ".join(word for word in (f"pid {pid}" if pid else "", number, left, odd, changed) if word)
-    gpus = gpu_list(attempt.gpu_indices if attempt else ())
-    return Row(" ", (label(snapshot, state.job), gpus, age, words), "cyan")
+    where = place(look.host_shown(snapshot, state.job, attempt.host), attempt.gpu_indices) if attempt else ""
+    return Row(" ", (label(snapshot, state.job), where, age, words), "cyan")
 
 
 def _waiting(snapshot: Snapshot, states: Sequence[JobState], style: Style) -> list[str]:
@@ -197,15 +201,21 @@ def _left_alone(snapshot: Snapshot, style: Style) -> list[str]:
 
 
 def _gpus(snapshot: Snapshot, style: Style) -> list[list[str]]:
-    blocks: list[list[str]] = []
-    thresholds = [project.gpu_free_threshold_mib for project in snapshot.desired.projects.values()]
-    for host in snapshot.observed.hosts:
-        uses = look.gpu_uses(snapshot, host, min(thresholds, default=500))
-        if isinstance(uses, Unknown) or not uses:
-            continue
-        title = Heading(f"GPUs, {host_words(host, snapshot.observed.hosts[host], snapshot.now)}")
-        blocks.append(table([title, *(_gpu_row(use) for use in uses)], style))
-    return blocks
+    """A line a GPU; a line a host where these would be too many."""
+    known: dict[str, list[GpuUse]] = {}
+    for host in look.hosts_of(snapshot):
+        uses = look.gpu_uses(snapshot, host, look.free_threshold_mib(snapshot))
+        if not isinstance(uses, Unknown) and uses:
+            known[host] = uses
+    if len(known) > 1 and sum(map(len, known.values())) > GPUS_SHOWN:
+        rows = [
+            Row(" ", (host, f"{sum(use.free for use in uses)} of {len(uses)} free")) for host, uses in known.items()
+        ]
+        return [table([Heading("GPUs", "exq hosts shows more"), *rows], style)]
+    return [
+        table([Heading(f"GPUs, {host_words(snapshot, host)}"), *(_gpu_row(use) for use in uses)], style)
+        for host, uses in known.items()
+    ]
 
 
 def _gpu_row(use: GpuUse) -> Row:
@@ -219,7 +229,7 @@ def _footer(snapshot: Snapshot, daemon: Mapping[str, object] | None, style: Styl
     lines: list[str] = []
     for request in snapshot.requests[:ROWS_SHOWN]:
         asked = f"asked by {request.by} at {short_clock(request.at, snapshot.now)}"
-        lines.append(f"{request.kind} {request.target}: {asked}, not carried out yet")
+        lines.append(f"{str(request.kind).replace('_', '-')} {request.target}: {asked}, not carried out yet")
     jobs = sorted(key for key in snapshot.ledger.paused if "/" in key)
     if jobs:
         more = f" and {len(jobs) - 1:,} more" if len(jobs) > 1 else ""

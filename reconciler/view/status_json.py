@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from reconciler.model.enums import JobStatus
-from reconciler.model.facts import OutputFacts, Unknown
 from reconciler.model.plan import JobState, PhaseState
 from reconciler.model.snapshot import Snapshot
 from reconciler.view import look
 from reconciler.view.diff import error_json
 from reconciler.view.estimate import any_runs, phase_left_s
-from reconciler.view.look import GpuUse
+from reconciler.view.hosts_json import host_json
 from reconciler.view.times import iso_utc
+from reconciler.view.transfers import transfer_json
 
 
 def status_json(snapshot: Snapshot, daemon: Mapping[str, object] | None = None) -> dict[str, Any]:
@@ -27,7 +27,8 @@ def status_json(snapshot: Snapshot, daemon: Mapping[str, object] | None = None) 
         "settled": snapshot.plan.settled,
         "jobs": [job_json(snapshot, state) for state in states],
         "phases": [_phase(snapshot, phase, estimate=moves) for phase in snapshot.plan.phases],
-        "hosts": [_host(snapshot, name) for name in snapshot.observed.hosts],
+        "hosts": [host_json(snapshot, name) for name in look.hosts_of(snapshot)],
+        "transfers": [transfer_json(transfer) for transfer in snapshot.plan.transfers],
         "requests": [
             {"id": r.id, "kind": str(r.kind), "target": r.target, "by": r.by, "at": iso_utc(r.at)}
             for r in snapshot.requests
@@ -59,7 +60,7 @@ def job_json(snapshot: Snapshot, state: JobState) -> dict[str, Any]:
         "until": iso_utc(state.until),
         "drift": state.drift,
         "attempts": look.attempts_ran(snapshot, state.job),
-        "host": attempt.host if attempt else look.host_of(snapshot, state.project),
+        "host": look.host_of(snapshot, state.job),
         "gpus": list(attempt.gpu_indices) if attempt else [],
         "session": attempt.session if attempt and running else None,
         "pid": look.payload_pid(snapshot, attempt) if attempt and running else None,
@@ -72,9 +73,8 @@ def job_json(snapshot: Snapshot, state: JobState) -> dict[str, Any]:
 
 
 def _output_paths(snapshot: Snapshot, state: JobState) -> list[str]:
-    view = look.view_of(snapshot, state.project)
-    facts = view.outputs.get(state.job) if view else None
-    return list(facts.paths) if isinstance(facts, OutputFacts) else []
+    facts = look.outputs_of(snapshot, state.job)
+    return list(facts.paths) if facts is not None else []
 
 
 def _phase(snapshot: Snapshot, phase: PhaseState, *, estimate: bool) -> dict[str, Any]:
@@ -88,39 +88,4 @@ def _phase(snapshot: Snapshot, phase: PhaseState, *, estimate: bool) -> dict[str
         "total": look.total(phase),
         "waiting_on": phase.waiting_on,
         "eta_s": None if left_s is None else round(left_s, 1),
-    }
-
-
-def _host(snapshot: Snapshot, name: str) -> dict[str, Any]:
-    """A host. `gpus` and `sessions` are null where they are unknown; `unknown` says why, in words."""
-    view = snapshot.observed.hosts[name]
-    if isinstance(view, Unknown):
-        nothing: dict[str, Any] = dict.fromkeys(("observed_at", "boot_id", "gpus", "sessions", "disk_free_mib"))
-        return {"name": name, "reachable": False, **nothing, "unknown": [view.message]}
-    uses = look.gpu_uses(snapshot, name)
-    probes = (view.sessions, view.gpus, view.disk)
-    return {
-        "name": name,
-        "reachable": True,
-        "observed_at": iso_utc(view.observed_at),
-        "boot_id": view.boot_id,
-        "gpus": None if isinstance(uses, Unknown) else [_gpu(use) for use in uses],
-        "sessions": len(view.sessions) if isinstance(view.sessions, tuple) else None,
-        "disk_free_mib": None if isinstance(view.disk, Unknown) else view.disk.free_mib,
-        "unknown": [probe.message for probe in probes if isinstance(probe, Unknown)],
-    }
-
-
-def _gpu(use: GpuUse) -> dict[str, Any]:
-    gpu = use.gpu
-    users: list[dict[str, Any]] = [{"attempt": path} for path in use.ours]
-    users += [{"user": p.user, "pid": p.pid, "used_mib": p.used_mib, "command": p.command} for p in use.others]
-    return {
-        "index": gpu.index,
-        "uuid": gpu.uuid,
-        "name": gpu.name,
-        "used_mib": gpu.used_mib,
-        "total_mib": gpu.total_mib,
-        "utilization_percent": gpu.utilization_percent,
-        "users": users,
     }

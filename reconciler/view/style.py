@@ -12,7 +12,7 @@ ROOM_FOR_WORDS = 30
 
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
 
-MARK_COLOURS = {"+": "green", "-": "red", "~": "yellow", "!": "red", ".": "dim", "?": "cyan", "=": "green"}
+MARK_COLOURS = {"+": "green", "-": "red", "~": "yellow", "!": "red", ".": "dim", "?": "cyan", "=": "green", ">": "cyan"}
 
 
 @dataclass(frozen=True, slots=True)

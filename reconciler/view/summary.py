@@ -167,7 +167,7 @@ def _settings(spec: Project) -> dict[str, Any]:
     return {
         "project": spec.name,
         "cwd": spec.cwd,
-        "ssh": spec.ssh,
+        "hosts": [placement.host for placement in spec.placements],
         "gpus": gpus,
         "max_parallel": spec.max_parallel,
         "gpu_free_threshold_mib": spec.gpu_free_threshold_mib,

@@ -12,7 +12,7 @@ from reconciler.view.diff_rows import MARKS
 from reconciler.view.estimate import project_left_s
 from reconciler.view.style import MARK_COLOURS, Style
 from reconciler.view.times import about_left, clock, spoken
-from reconciler.view.words import on_gpus, sentence, sentence_and_word
+from reconciler.view.words import on_place, sentence, sentence_and_word
 
 
 def render_tick(snapshot: Snapshot, actions_done: Sequence[Action], style: Style) -> str:
@@ -32,7 +32,8 @@ def done_words(action: Action, snapshot: Snapshot) -> str:
     why = sentence(action.message, action.reason)
     if action.kind is ActionKind.LAUNCH:
         new = action.reason is Reason.NEW_IN_SPEC
-        return f"launched{on_gpus(action.gpu_indices)} (attempt {action.attempt}){'' if new else f': {why}'}"
+        where = on_place(look.host_shown(snapshot, action.job, action.host), action.gpu_indices)
+        return f"launched{where} (attempt {action.attempt}){'' if new else f': {why}'}"
     if isinstance(action, Kill):
         return _killed(action, why)
     if isinstance(action, Settle) and action.kind is ActionKind.COMPLETE:

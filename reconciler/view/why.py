@@ -11,7 +11,7 @@ from reconciler.view import look
 from reconciler.view.style import Line, Row, Style, hang, table
 from reconciler.view.times import clock, compact, iso_utc
 from reconciler.view.why_chain import chain_of, next_commands
-from reconciler.view.words import STATUS_COLOURS, count, gpu_list, sentence_and_word
+from reconciler.view.words import STATUS_COLOURS, count, place, sentence_and_word
 
 ATTEMPTS_SHOWN = 8
 LONG_MESSAGE = 30
@@ -48,13 +48,14 @@ def _attempt_row(snapshot: Snapshot, attempt: AttemptRecord, told: str) -> Row:
     start, end = look.started_at(snapshot, attempt), look.ended_at(attempt)
     when = clock(attempt.intended_at if start is None else start, snapshot.now)
     took = compact(end - start) if start is not None and end is not None else ""
+    where = place(look.host_shown(snapshot, attempt.job, attempt.host), attempt.gpu_indices)
     if attempt.verdict is None:
-        return Row(" ", (str(attempt.number), when, took, gpu_list(attempt.gpu_indices), "not over"))
+        return Row(" ", (str(attempt.number), when, took, where, "not over"))
     verdict = attempt.verdict
     known = len(verdict.message) > LONG_MESSAGE and verdict.message in told
     how = verdict.reason if known else sentence_and_word(verdict.message, verdict.reason)
     outcome = f"{verdict.status}: {how}"
-    return Row(" ", (str(attempt.number), when, took, gpu_list(attempt.gpu_indices), outcome))
+    return Row(" ", (str(attempt.number), when, took, where, outcome))
 
 
 def why_json(snapshot: Snapshot, job_key: str) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from reconciler.planner.backoff import counted_attempts
 from reconciler.view import look
 from reconciler.view.diff_rows import stuck_verb
 from reconciler.view.estimate import job_left_words, typical_s
-from reconciler.view.look import GpuUse
 from reconciler.view.times import clock, short_clock, spoken
-from reconciler.view.words import UNKNOWN_REASONS, count, gpu_list, on_gpus, ranges, sentence
+from reconciler.view.transfers import brought_words, inputs_words
+from reconciler.view.why_room import HOSTS_NAMED, JOBS_NAMED, room_words, running_names
+from reconciler.view.words import UNKNOWN_REASONS, count, gpu_list, on_place, sentence, some
 
-JOBS_NAMED = 6
 ALL_NAMED = 4
 """A phase with at most this many jobs is told job by job, the completed ones too."""
 
@@ -103,66 +103,25 @@ def _job_words(snapshot: Snapshot, state: JobState, typical: float | None) -> st
         left = job_left_words(snapshot, state, typical) if start is not None else ""
         since = f" since {short_clock(start, snapshot.now)}" if start is not None else ""
         remains = f" ({left})" if left else ""
-        return f"{name} running{on_gpus(attempt.gpu_indices)}{since}{remains}"
+        where = on_place(look.host_shown(snapshot, state.job, attempt.host), attempt.gpu_indices)
+        return f"{name} running{where}{since}{remains}"
     until = f" until {clock(state.until, snapshot.now)}" if state.until else ""
     return f"{name} {state.status}{until} ({sentence(state.message, state.reason)})"
 
 
 def _then_room(snapshot: Snapshot, state: JobState) -> Links:
     """What it takes once nothing else is in the way: a GPU, or a slot."""
-    words = _gpus(snapshot, state) or _slots(snapshot, state)
+    words = room_words(snapshot, state)
     return [f"then {words}"] if words else []
-
-
-def _gpus(snapshot: Snapshot, state: JobState) -> str:
-    project = snapshot.desired.projects.get(state.project)
-    host = look.host_of(snapshot, state.project)
-    if project is None or project.gpu_pool is None or host is None:
-        return ""
-    job = snapshot.desired.index.get(state.job)
-    wants = "a free GPU" if job is None or job.gpus <= 1 else f"{job.gpus} free GPUs"
-    uses = look.gpu_uses(snapshot, host, project.gpu_free_threshold_mib)
-    if isinstance(uses, Unknown):
-        return f"{wants}: not known now ({uses.message})"
-    pool = look.in_pool(project, uses)
-    return f"{wants}: {sum(use.free for use in pool)} of {len(pool)} now ({_gpu_words(pool)})"
-
-
-def _gpu_words(pool: list[GpuUse]) -> str:
-    """Neighbours that stand alike are drawn together: `GPU 0-1 ours, GPU 2 14,850 MiB by alice pid 2797307`."""
-    runs: list[tuple[str, list[int]]] = []
-    for use in pool:
-        if runs and runs[-1][0] == use.words:
-            runs[-1][1].append(use.gpu.index)
-        else:
-            runs.append((use.words, [use.gpu.index]))
-    return ", ".join(f"GPU {ranges(indices)} {words}" for words, indices in runs)
-
-
-def _slots(snapshot: Snapshot, state: JobState) -> str:
-    project = snapshot.desired.projects.get(state.project)
-    if project is None or project.gpu_pool is not None:
-        return ""
-    limit = project.max_parallel or 1
-    running = sum(other.status is JobStatus.RUNNING for other in look.jobs_of(snapshot, state.project))
-    names = _running_names(snapshot, state.project)
-    return f"a free slot: {max(0, limit - running)} of {limit} now{f' ({names} running)' if running else ''}"
-
-
-def _running_names(snapshot: Snapshot, project: str) -> str:
-    """`a, b and 3 more`; empty when none runs."""
-    running = [other for other in look.jobs_of(snapshot, project) if other.status is JobStatus.RUNNING]
-    names = ", ".join(other.job.partition("/")[2] for other in running[:JOBS_NAMED])
-    return names + (f" and {len(running) - JOBS_NAMED:,} more" if len(running) > JOBS_NAMED else "")
 
 
 def _no_room(snapshot: Snapshot, state: JobState) -> Links:
     """No slot or GPU: who holds them, and how many jobs are due before it."""
     links = [sentence(state.message, state.reason)]
     if state.reason is Reason.NO_FREE_SLOT:
-        links[0] += f": {_running_names(snapshot, state.project)}" if ";" not in links[0] else ""
+        links[0] += f": {running_names(snapshot, state.project)}" if ";" not in links[0] else ""
     elif "GPU" not in state.message:
-        links.append(f"needs {_gpus(snapshot, state) or _slots(snapshot, state)}")
+        links.append(f"needs {room_words(snapshot, state)}")
     before = 0
     for other in look.jobs_of(snapshot, state.project):
         if other.job == state.job:
@@ -176,26 +135,51 @@ def _no_room(snapshot: Snapshot, state: JobState) -> Links:
 
 def _preconditions(snapshot: Snapshot, state: JobState) -> Links:
     job = snapshot.desired.index.get(state.job)
-    view = look.view_of(snapshot, state.project)
-    facts = view.preconditions.get(state.job, ()) if view else ()
-    links: Links = []
-    for condition, fact in zip(job.preconditions if job else (), facts, strict=False):
-        if not isinstance(fact, PreconditionFacts):
-            links.append(f"{condition.kind} {condition.subject}: not known ({fact.message})")
-        elif not fact.met:
-            links.append(f"{condition.kind} {condition.subject}: {fact.message or 'not met'}")
-    return [*(links or [sentence(state.message, state.reason)]), *_then_room(snapshot, state)]
+    by_link: dict[str, list[str]] = {}
+    hosts = look.possible_hosts(snapshot, state.job)
+    for host in hosts:
+        view = look.view_of(snapshot, host)
+        facts = view.preconditions.get(state.job, ()) if view else ()
+        for condition, fact in zip(job.preconditions if job else (), facts, strict=False):
+            words = _unmet_words(fact)
+            if words:
+                by_link.setdefault(f"{condition.kind} {condition.subject}: {words}", []).append(host)
+    everywhere = [link for link, on in by_link.items() if len(on) == len(hosts)]
+    somewhere = [f"{some(on, HOSTS_NAMED)}: {link}" for link, on in by_link.items() if len(on) < len(hosts)]
+    links = [*everywhere, *somewhere] or [sentence(state.message, state.reason)]
+    return [*links, *_then_room(snapshot, state)]
+
+
+def _unmet_words(fact: PreconditionFacts | Unknown) -> str:
+    """What is wrong with a precondition; empty where it holds."""
+    if not isinstance(fact, PreconditionFacts):
+        return f"not known ({fact.message})"
+    return "" if fact.met else fact.message or "not met"
+
+
+def _inputs(snapshot: Snapshot, state: JobState) -> Links:
+    """Outputs that it needs are on another host."""
+    return [*(inputs_words(snapshot, state) or [sentence(state.message, state.reason)]), *_then_room(snapshot, state)]
 
 
 def _unknown(snapshot: Snapshot, state: JobState) -> Links:
     """What got no answer, as far as this job depends on it, and once."""
-    host = look.host_of(snapshot, state.project)
+    hosts = look.possible_hosts(snapshot, state.job) or (look.host_of(snapshot, state.job),)
     subjects = ((words.partition(":")[0], words) for words in snapshot.plan.unknown)
-    noted = [words for what, words in subjects if what in (state.job, host) or what.startswith(f"{state.job}/")]
+    noted = [words for what, words in subjects if what in (state.job, *hosts) or what.startswith(f"{state.job}/")]
     message = sentence(state.message, state.reason)
-    if any(message in words for words in noted):
-        return noted
-    return [message, *noted, "nothing is done about it until that is known again"]
+    heard = [words for host in hosts for words in _heard(snapshot, host)]
+    if any(message in words for words in noted) or len(noted) > 1:
+        return [*noted, *heard]
+    return [message, *noted, *heard, "nothing is done about it until that is known again"]
+
+
+def _heard(snapshot: Snapshot, host: str | None) -> Links:
+    """When a host that does not answer was last heard of."""
+    heard = look.heard_at(snapshot, host) if host is not None and look.view_of(snapshot, host) is None else None
+    if heard is None:
+        return []
+    return [f"{host} was last heard of at {clock(heard, snapshot.now)} ({spoken(snapshot.now - heard)} ago)"]
 
 
 def _delayed(snapshot: Snapshot, state: JobState) -> Links:
@@ -236,6 +220,8 @@ def _running(snapshot: Snapshot, state: JobState) -> Links:
     parts = [f"attempt {attempt.number} on {attempt.host}", gpu_list(attempt.gpu_indices)]
     parts += [f"pid {pid}" if pid else "", f"screen {attempt.session}" if attempt.session else "no screen"]
     links.append(", ".join(part for part in parts if part))
+    if state.reason is Reason.HOST_UNKNOWN:
+        links += [*_heard(snapshot, attempt.host), _kept_words(attempt.host)]
     if start is None:
         return links
     typical = typical_s(snapshot, look.jobs_of(snapshot, state.project, state.phase))
@@ -244,10 +230,14 @@ def _running(snapshot: Snapshot, state: JobState) -> Links:
     return [*links, f"{age}, {left}" if left else age]
 
 
+def _kept_words(host: str) -> str:
+    return f"it may still run: it is left alone until {host} answers, or until it is given up (exq forget-host {host})"
+
+
 def _completed(snapshot: Snapshot, state: JobState) -> Links:
     at = look.completed_at(snapshot, state.job)
     when = f"completed at {clock(at, snapshot.now)}: " if at is not None else ""
-    return [f"{when}{sentence(state.message, state.reason)}"]
+    return [f"{when}{sentence(state.message, state.reason)}", *brought_words(snapshot, state.job)]
 
 
 _WAITING: dict[Reason, Callable[[Snapshot, JobState], Links]] = {
@@ -256,6 +246,7 @@ _WAITING: dict[Reason, Callable[[Snapshot, JobState], Links]] = {
     Reason.PRECONDITION_NOT_MET: _preconditions,
     Reason.NO_FREE_GPU: _no_room,
     Reason.NO_FREE_SLOT: _no_room,
+    Reason.INPUTS_ELSEWHERE: _inputs,
 }
 
 
@@ -271,6 +262,9 @@ def next_commands(snapshot: Snapshot, state: JobState) -> list[str]:
             job = snapshot.desired.index.get(state.job)
             return [f"write its cmd in {job.source}"] if job is not None else []
         return [f"exq {stuck_verb(state)} {name}", f"exq retry {name}"] if state.attempt else [f"exq retry {name}"]
+    if state.reason is Reason.HOST_UNKNOWN:
+        hosts = [look.host_of(snapshot, state.job)] if state.status is JobStatus.RUNNING else []
+        return [f"exq hosts{''.join(f' {host}' for host in hosts if host)}"]
     if state.status is JobStatus.RUNNING:
         return [f"exq logs -f {name}"]
     if state.reason is Reason.PAUSED:

@@ -30,6 +30,7 @@ _MEANINGS: dict[Reason, str] = {
     Reason.NO_FREE_SLOT: "no free slot",
     Reason.WAVE_NOT_SETTLED: "the wave before it is not over",
     Reason.DISK_FULL: "disk full",
+    Reason.INPUTS_ELSEWHERE: "what it needs is on another host",
     Reason.PAUSED: "paused",
     Reason.STOPPED_BY_USER: "stopped by a user",
     Reason.NO_COMMAND: "its spec gives no command",
@@ -62,6 +63,7 @@ _MEANINGS: dict[Reason, str] = {
     Reason.HOST_REBOOTED: "the host was rebooted",
     Reason.LAUNCH_LOST: "its launch was lost",
     Reason.LOCK_HELD: "a lock it needs is held",
+    Reason.HOST_FORGOTTEN: "its host was given up",
 }
 
 
@@ -100,6 +102,23 @@ def gpu_list(indices: Sequence[int]) -> str:
 def on_gpus(indices: Sequence[int]) -> str:
     """` on GPU 3`, or nothing: to be put behind a verb."""
     return f" on {gpu_list(indices)}" if indices else ""
+
+
+def place(host: str, indices: Sequence[int]) -> str:
+    """`b, GPU 3`; `host` is empty where it goes without saying."""
+    return ", ".join(part for part in (host, gpu_list(indices)) if part)
+
+
+def on_place(host: str, indices: Sequence[int]) -> str:
+    """` on b, GPU 3`, or nothing: to be put behind a verb."""
+    where = place(host, indices)
+    return f" on {where}" if where else ""
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """`a, b and 3 more`."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def heading(project: str, phase: str, alone: bool) -> str:

@@ -12,10 +12,10 @@ from tests.sim.acts import Act
 from tests.sim.campaign import Case, campaign, case_of, run_case
 from tests.sim.explore import Tally, all_singles, fault_free, pairs, run_all
 from tests.sim.faults import Fault
+from tests.sim.quick import hurried
 from tests.sim.run import Run
 from tests.sim.scenarios import ALL, SCENARIOS
 
-WORKERS = 2
 T = TypeVar("T")
 
 
@@ -23,6 +23,7 @@ def main(argv: Sequence[str]) -> int:
     """0 when no promise was broken."""
     parser = argparse.ArgumentParser(prog="python -m tests.sim")
     parser.add_argument("--seed", type=int, help="replay the case of a random campaign")
+    parser.add_argument("--workers", type=int, default=2, help="processes for singles, pairs and soak")
     verbs = parser.add_subparsers(dest="verb")
     replay = verbs.add_parser("replay", help="one run of a scenario with given faults, told step by step")
     replay.add_argument("scenario", choices=sorted(ALL))
@@ -37,45 +38,54 @@ def main(argv: Sequence[str]) -> int:
     both.add_argument("--count", type=int)
     soak = verbs.add_parser("soak", help="random seeds")
     soak.add_argument("--seconds", type=float, default=60.0)
+    soak.add_argument("--ticks", type=int, help="so many of them, however long it takes")
     soak.add_argument("--from", type=int, default=1, dest="first")
     verbs.add_parser("speed", help="ticks a second of a scenario with 20 jobs")
     args = parser.parse_args(argv)
+    with hurried():
+        code = _carry_out(args)
+    if code is None:
+        parser.print_help()
+    return 2 if code is None else code
+
+
+def _carry_out(args: argparse.Namespace) -> int | None:
     if args.verb == "replay":
         faults = tuple(Fault.parse(text) for text in args.faults.split(",") if text)
         acts = tuple(_act(text) for text in args.acts.split(",") if text)
         return _replay(Case(args.scenario, args.run_seed, faults, args.lost_events, acts))
     if args.verb == "singles":
-        return _report(_spread(all_singles, args.scenario or list(SCENARIOS)), "single faults")
+        return _report(_spread(args.workers, all_singles, args.scenario or list(SCENARIOS)), "single faults")
     if args.verb == "pairs":
-        shards = [(args.scenario, args.count, shard) for shard in range(WORKERS)]
-        return _report(_spread(_pairs, shards), f"pairs of faults in {args.scenario}")
+        shards = [(args.scenario, args.count, shard, args.workers) for shard in range(args.workers)]
+        return _report(_spread(args.workers, _pairs, shards), f"pairs of faults in {args.scenario}")
     if args.verb == "soak":
-        starts = [(args.first + shard * 10_000_000, args.seconds) for shard in range(WORKERS)]
-        return _report(_spread(_soak, starts), "random runs")
+        ticks = args.ticks and args.ticks // args.workers
+        starts = [(args.first + shard * 10_000_000, args.seconds, ticks) for shard in range(args.workers)]
+        return _report(_spread(args.workers, _soak, starts), "random runs")
     if args.verb == "speed":
         return _speed()
     if args.seed is not None:
         return _replay(case_of(args.seed))
-    parser.print_help()
-    return 2
+    return None
 
 
-def _spread(work: Callable[[T], Tally], shards: Iterable[T]) -> Tally:
+def _spread(workers: int, work: Callable[[T], Tally], shards: Iterable[T]) -> Tally:
     whole = Tally()
-    with ProcessPoolExecutor(WORKERS) as pool:
+    with ProcessPoolExecutor(workers) as pool:
         for tally in pool.map(work, shards):
             whole.add(tally)
     return whole
 
 
-def _pairs(shard: tuple[str, int | None, int]) -> Tally:
-    name, count, number = shard
-    chosen = (plan for index, plan in enumerate(pairs(name, count)) if index % WORKERS == number)
-    return run_all(name, chosen)
+def _pairs(shard: tuple[str, int | None, int, int]) -> Tally:
+    name, count, part, parts = shard
+    return run_all(name, pairs(name, count, part=part, parts=parts))
 
 
-def _soak(shard: tuple[int, float]) -> Tally:
-    return campaign(shard[0], seconds=shard[1])
+def _soak(shard: tuple[int, float, int | None]) -> Tally:
+    first, seconds, ticks = shard
+    return campaign(first, ticks=ticks) if ticks else campaign(first, seconds=seconds)
 
 
 def _report(tally: Tally, what: str) -> int:
@@ -118,6 +128,7 @@ def _act(text: str) -> Act:
 def _speed() -> int:
     from time import process_time
 
+    Run(ALL["twenty"], audit_every=0).go()  # all is loaded, and the specs are read
     ticks, began = 0, process_time()
     while process_time() - began < 5.0:
         ticks += Run(ALL["twenty"], ticks, audit_every=0).go().ticks

@@ -93,12 +93,23 @@ def _smaller(case: Case) -> Iterable[Case]:
         yield replace(case, seed=0)
 
 
-def campaign(first_seed: int, *, seeds: int | None = None, seconds: float | None = None, stop_after: int = 5) -> Tally:
-    """Seeds from `first_seed` on: so many, or for so long (wall-clock seconds)."""
+def campaign(
+    first_seed: int,
+    *,
+    seeds: int | None = None,
+    ticks: int | None = None,
+    seconds: float | None = None,
+    stop_after: int = 5,
+) -> Tally:
+    """Seeds from `first_seed` on: so many, until so many ticks are tried, or for so long (wall-clock seconds)."""
     tally = Tally()
     began = time.perf_counter()
     seed = first_seed
-    while (seeds is None or seed < first_seed + seeds) and (seconds is None or time.perf_counter() - began < seconds):
+    while (
+        (seeds is None or seed < first_seed + seeds)
+        and (ticks is None or tally.ticks < ticks)
+        and (seconds is None or time.perf_counter() - began < seconds)
+    ):
         case = case_of(seed)
         result, wrong = run_case(case)
         tally.runs += 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib import import_module
+from operator import is_
 from typing import Any
 
 from reconciler.loop.done import Done
@@ -10,8 +12,10 @@ from reconciler.loop.run import RESYNC_S, _wait_s
 from reconciler.loop.tick import tick
 from reconciler.loop.world import World
 from reconciler.model.ledger import AttemptRecord
+from reconciler.model.plan import Plan
 from reconciler.model.snapshot import Snapshot
-from reconciler.planner.draft import LOCAL_HOST
+from reconciler.model.spec import LOCAL_HOST
+from reconciler.planner.plan import plan
 from reconciler.store.contents import Changes, Contents
 from reconciler.store.database import Changed
 from reconciler.store.errors import StoreError, StoreFull
@@ -105,6 +109,27 @@ class Audit:
 
     def write(self, event: str, **fields: object) -> None:
         self.lines.append((event, fields))
+
+
+class Witness:
+    """Stands where the loop calls `plan`, and remembers the last call: what came of which arguments."""
+
+    def __init__(self) -> None:
+        self.last: tuple[Any, ...] = ()
+
+    def __call__(self, desired: Any, observed: Any, ledger: Any, now: float) -> Plan:
+        made = plan(desired, observed, ledger, now)
+        self.last = (made, desired, observed, ledger, now)
+        return made
+
+    def saw(self, snapshot: Snapshot) -> bool:
+        """The plan was made in this look, of the very objects that the snapshot shows."""
+        shown = (snapshot.plan, snapshot.desired, snapshot.observed, snapshot.ledger)
+        return bool(self.last) and all(map(is_, shown, self.last)) and self.last[4] == snapshot.now
+
+
+WITNESS = Witness()
+import_module("reconciler.loop.look").make_plan = WITNESS  # type: ignore[attr-defined]
 
 
 class Daemon:

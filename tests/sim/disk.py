@@ -6,12 +6,15 @@ import errno
 import os
 import stat
 from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 
 FOLDER = stat.S_IFDIR
 FILE = stat.S_IFREG
+NO_FILE = os.strerror(errno.ENOENT)
 
 
+@lru_cache(maxsize=1 << 14)
 def dirname(path: str) -> str:
     """The folder of an absolute, normal path."""
     return path.rpartition("/")[0] or "/"
@@ -87,7 +90,7 @@ class Disk:
     def get(self, path: str) -> Inode:
         found = self.entries.get(path)
         if found is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+            raise FileNotFoundError(errno.ENOENT, NO_FILE, path)
         return found
 
     def is_folder(self, path: str) -> bool:
@@ -99,7 +102,7 @@ class Disk:
         if path in self.entries:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
         if not self.is_folder(dirname(path)):
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+            raise FileNotFoundError(errno.ENOENT, NO_FILE, path)
         self.room(path)
         self._link(path, self._inode(FOLDER))
 
@@ -113,7 +116,7 @@ class Disk:
     def create(self, path: str) -> Inode:
         """A new empty file; the name must be free."""
         if not self.is_folder(dirname(path)):
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+            raise FileNotFoundError(errno.ENOENT, NO_FILE, path)
         self.room(path)
         inode = self._inode(FILE)
         self._link(path, inode)
@@ -128,7 +131,7 @@ class Disk:
         """Atomic: after a power failure the goal is the old file or the new one."""
         inode = self.get(source)
         if not self.is_folder(dirname(goal)):
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), goal)
+            raise FileNotFoundError(errno.ENOENT, NO_FILE, goal)
         self._forget(source)
         self.entries[goal] = inode
         self.children[dirname(goal)][goal] = None
@@ -175,6 +178,11 @@ class Disk:
     def sync_all_names(self) -> None:
         for folder in list(self._pending):
             self.sync_names(folder)
+
+    def surely(self, path: str) -> bytes:
+        """What a power failure is certain to leave of a file; nothing where its very name may be lost."""
+        inode = self._stable.get(path)
+        return inode.durable if inode is not None else b""
 
     def stat(self, path: str) -> StatResult:
         return stat_of(self.get(path))

@@ -103,14 +103,22 @@ def all_singles(name: str, stop_after: int = 10) -> Tally:
     return run_all(name, ([fault] for fault in single_faults(name)), stop_after=stop_after)
 
 
-def pairs(name: str, count: int | None = None, seed: int = 0) -> Iterator[Faults]:
-    """All pairs of single faults in order, or `count` of them chosen by `seed`."""
-    singles = list(single_faults(name))
+def second_faults(name: str, first: Fault) -> list[Fault]:
+    """All that can happen after a first fault, at each operation of the run as that fault made it."""
+    record = Run(ALL[name], 0, [first], record=True).go().record
+    later = enumerate(record[first.at :], first.at + 1)
+    return [Fault(number, kind) for number, (group, _) in later for kind in KINDS[group]]
+
+
+def pairs(name: str, count: int | None = None, seed: int = 0, *, part: int = 0, parts: int = 1) -> Iterator[Faults]:
+    """All pairs of faults, or `count` of them chosen by `seed`; of these those of one `part` of `parts`."""
+    firsts = list(single_faults(name))
     if count is None:
-        yield from ([a, b] for i, a in enumerate(singles) for b in singles[i + 1 :] if a.at < b.at)
+        for first in firsts[part::parts]:
+            yield from ([first, second] for second in second_faults(name, first))
         return
-    rng = Random(seed)
-    for _ in range(count):
-        a, b = sorted(rng.sample(singles, 2), key=lambda fault: fault.at)
-        if a.at < b.at:
-            yield [a, b]
+    for number in range(part, count, parts):
+        rng = Random(f"{seed} {number}")
+        first = rng.choice(firsts)
+        later = second_faults(name, first)
+        yield [first, *([rng.choice(later)] if later else [])]

@@ -20,7 +20,7 @@ POWER = "power"
 KILL_SHIM = "kill-shim"
 
 WRITE_KINDS = (CRASH_BEFORE, CRASH_AFTER, FAIL, HANG, POWER)
-READ_KINDS = (FAIL, GARBAGE)
+READ_KINDS = (FAIL, GARBAGE, STALE)
 TOOL_KINDS = (FAIL, HANG, STALE, GARBAGE, CRASH_AFTER)
 HANDLE_KINDS = (CRASH_BEFORE, CRASH_AFTER, FAIL, HANG, STALE, GARBAGE)
 SHIM_KINDS = (FAIL, KILL_SHIM, POWER)
@@ -74,13 +74,10 @@ class FaultPlan:
     def of(cls, faults: Iterable[Fault]) -> FaultPlan:
         return cls({fault.at: fault.kind for fault in faults})
 
-    def next(self, group: str, name: str) -> str | None:
-        """Number the operation; what happens at it, if anything."""
-        self.count += 1
-        if self.record is not None:
-            self.record.append((group, name))
-        kind = self.faults.get(self.count)
-        if kind is None or kind not in KINDS[group]:
+    def take(self, group: str) -> str | None:
+        """What happens at the operation that was just counted, if its class has such a fault."""
+        kind = self.faults[self.count]
+        if kind not in KINDS[group]:
             return None
         self.hit.append(Fault(self.count, kind))
         return kind

@@ -156,9 +156,14 @@ class Machine:
             self.disk.now_ns = int((self.uptime + self.offset) * 1e9)
             if self.events and self.events[0][0] <= self.uptime and not self._running:
                 self._run_some()
-        kind = self.faults.next(group, name)
-        if kind is None:
-            return None
+        plan = self.faults
+        plan.count += 1
+        if plan.record is not None:
+            plan.record.append((group, name))
+        return self._struck(group, name) if plan.count in plan.faults else None
+
+    def _struck(self, group: str, name: str) -> str | None:
+        kind = self.faults.take(group)
         if kind == POWER:
             self.power_failed = self.loop_dead = True
             raise SimCrash(name)
@@ -282,8 +287,13 @@ class Machine:
     def used_mib(self, uuid: str) -> int:
         """What nvidia-smi shows."""
         self.late_memory = [entry for entry in self.late_memory if entry[2] > self.uptime]
-        late = sum(mib for gpu, mib, _ in self.late_memory if gpu == uuid)
-        return 3 + late + sum(process.gpus.get(uuid, 0) for process in self.procs.values() if process.gpus)
+        used = 3
+        for gpu, mib, _ in self.late_memory:
+            used += mib if gpu == uuid else 0
+        for process in self.procs.values():
+            if process.gpus:
+                used += process.gpus.get(uuid, 0)
+        return used
 
     # truth
 

@@ -54,6 +54,7 @@ class Run:
         self.machine = machine = Machine(seed, self.plan, scenario.gpus)
         OS.use(machine)
         tools.ANSWERS.clear()
+        product.FILES.clear()
         self.began = machine.uptime
         self.elapsed_before = 0.0
         self.lost_events = 0.0

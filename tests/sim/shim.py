@@ -27,7 +27,7 @@ class Shim:
         self.attempt = "/".join(self.folder.split("/")[-3:])
         self.state = self.folder.rpartition("/attempts/")[0]
         self.in_screen = in_screen
-        self.claimed = False
+        self.claim: Inode | None = None
 
     def script(self, process: Process) -> Script:
         self.process = process
@@ -41,6 +41,10 @@ class Shim:
         """Someone was first."""
         return f"{self.folder}/claim" in self.machine.disk.entries
 
+    def _has_folder(self) -> bool:
+        """The folder that it stands in was not removed; another may have its name since."""
+        return self.machine.disk.entries.get(f"{self.folder}/claim") is self.claim
+
     def _step(self, name: str) -> str | None:
         """A step that a fault can hit. Raises Ended for a shim that is killed there."""
         kind = self.machine.op("shim", f"{name} {self.attempt}")
@@ -49,6 +53,8 @@ class Shim:
         return kind
 
     def _create(self, name: str) -> Inode | None:
+        if not self._has_folder():
+            return None
         try:
             return self.machine.disk.create(f"{self.folder}/{name}")
         except OSError:
@@ -74,7 +80,7 @@ class Shim:
         claim = self._create("claim") if kind != FAIL else None
         if claim is None:
             return 74
-        self.claimed = True
+        self.claim = claim
         yield 0.0
         signed = f"shim {machine.boot_id} {process.pid} {process.start_ticks}\n"
         if not self._append(claim, signed, self._step("sign the claim")):
@@ -155,6 +161,8 @@ class Shim:
     def _mark(self, kind: str | None) -> None:
         if kind == FAIL:
             return
+        if not self._has_folder():
+            return  # nothing is left to read
         try:
             if self.marker not in self.machine.disk.entries:
                 self.machine.disk.create(self.marker)
@@ -168,12 +176,31 @@ class Shim:
             self._append(inode, message + "\n", None)
         return (yield from self._finish(96, 0.0, ""))
 
+    def _keep_reasons(self) -> bool:
+        """The log of what failed, and what could not be set up, are on the disk before the record is."""
+        disk = self.machine.disk
+        found = [disk.entries.get(f"{self.folder}/{name}") for name in ("log", "setup_failed")]
+        files = [inode for inode in found if inode is not None]
+        if files:
+            if self._step("sync") == FAIL:
+                return False
+            for inode in files:
+                disk.sync(inode)
+            disk.sync_names(self.folder)
+        return True
+
     def _finish(self, code: int, duration_s: float, extra: str) -> Script:
         machine, disk = self.machine, self.machine.disk
         record = f'{{"code":{code},"uptime_s":{machine.uptime:.2f},"duration_s":{duration_s:.2f}{extra}}}\n'
         durable = duration_s >= 5
+        if code != 0:
+            while not self._keep_reasons():
+                yield 1.0
+            yield 0.0
         while True:
             kind = self._step("exit.json")
+            if not self._has_folder():
+                break
             inode = disk.entries.get(f"{self.folder}/exit.json")
             if inode is None and kind != FAIL:
                 inode = self._create("exit.json")
@@ -183,8 +210,6 @@ class Shim:
             if inode is not None and self._append(inode, record, kind):
                 if durable:
                     disk.sync(inode)
-                break
-            if f"{self.folder}/claim" not in disk.entries:
                 break
             yield 1.0
         yield 0.0

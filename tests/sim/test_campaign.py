@@ -15,7 +15,6 @@ from tests.sim.run import Run
 from tests.sim.scenarios import Scenario, spec
 
 SEEDS = 400
-REGRESSIONS: list[str] = []
 
 
 @pytest.mark.timeout(600)

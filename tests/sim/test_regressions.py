@@ -21,8 +21,12 @@ from reconciler.planner.outcome import Ended, read_attempt
 from reconciler.planner.plan import plan
 from reconciler.planner.same import same_facts
 from tests.sim.campaign import Case, run_case
+from tests.sim.drafts import Draft
 from tests.sim.explore import attempt, fault_free
 from tests.sim.faults import Fault
+from tests.sim.run import Run
+from tests.sim.scenarios import ALL
+from tests.sim.user_acts import Lab
 from tests.unit import factories as make
 
 OOM_LOG = (
@@ -244,3 +248,85 @@ def test_a_request_in_the_inbox_counts_for_what_is_looked_at() -> None:
 )
 def test_a_removed_folder_is_no_failed_launch(case: Case) -> None:
     assert run_case(case)[1] == []
+
+
+# 13: the power failed seconds after an attempt ran out of memory: its exit record was kept, the end of its log was not
+
+
+def test_the_log_of_a_failure_is_kept_before_its_record() -> None:
+    run = Run(ALL["oom"])
+    run.go()
+    disk = run.machine.disk
+    ended = {path.rpartition("/")[0]: inode for path, inode in disk.entries.items() if path.endswith("/exit.json")}
+    failed = [folder for folder, inode in ended.items() if b'"code":0' not in inode.data]
+    assert failed
+    for folder in failed:
+        assert b"OutOfMemoryError" in disk.surely(f"{folder}/log")
+
+
+def test_a_power_failure_after_an_out_of_memory_is_no_other_failure() -> None:
+    for seed in range(40, 50):
+        case = Case("oom", seed, lost_events=1.0)
+        record = case.run(record=True).go().record
+        last_step = record.index(("shim", "marker oom/a/1")) + 1
+        assert run_case(replace(case, faults=(Fault(last_step, "power"),)))[1] == []
+
+
+# 14: after the clock was set back, a job that was due, but paused, waited for its delay again: the plan outlasted that
+
+
+def test_a_plan_ends_when_a_delay_counts_again() -> None:
+    spec = make.desired(make.project(make.job("a")))
+    retry_at = make.NOW + 5_000.0  # ten minutes, by the clock as it was
+    record = make.record(make.over(reason=Reason.LAUNCH_LOST, retry_at=retry_at))
+    paused = replace(make.ledger(record), paused=frozenset({record.key}))
+    result = plan(spec, make.observed(make.seen(spec)), paused, make.NOW)
+    assert result.states[record.key].reason is Reason.PAUSED
+    assert result.wake_at is not None
+    assert make.NOW < result.wake_at < retry_at
+    at_last = plan(spec, make.observed(make.seen(spec)), paused, result.wake_at + 0.01)
+    assert at_last.states[record.key].reason is Reason.LAUNCH_LOST
+
+
+# 15: an attempt folder was removed by hand while its shim ended: the marker that it dropped stayed for ever
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("states", 0, acts=((2.03, "remove-folder"),)),
+        Case("full", 0, acts=((11.1, "remove-folder"), (11.85, "room"))),
+    ],
+    ids=Case.line,
+)
+def test_no_marker_is_left_of_a_removed_folder(case: Case) -> None:
+    for seed in range(20):
+        assert run_case(replace(case, seed=seed))[1] == []
+
+
+# 16: a job hung with all outputs written and was being ended when its spec was deleted: it was stuck when that was back
+
+
+@pytest.mark.parametrize("facts", [make.ended(137), make.vanished()], ids=["recorded", "vanished"])
+def test_a_hung_job_whose_spec_is_away_for_a_moment_is_completed(facts: AttemptFacts) -> None:
+    record = make.attempt(kill_at=make.NOW - 30, kill_last_at=make.NOW - 15, kill_reason=Reason.HUNG_TAIL)
+    view = make.view(attempts={record.path: facts})
+    found = read_attempt(record, view, None, SuccessRule.EXIT_AND_OUTPUT, make.NOW)
+    assert isinstance(found, Ended)
+    assert (found.status, found.reason) == (JobStatus.COMPLETED, Reason.HUNG_TAIL)
+
+
+# 17: what ran on the host could not be adopted, and an event came within a second: a short look took its job for free
+
+
+def test_what_cannot_be_adopted_keeps_its_job() -> None:
+    lab = Lab(0, 1, {"one.yaml": Draft("p", {"a": "ok 60 0"})})
+    lab.wait(1.0)
+    lab.happen("remove-folder")
+    lab.happen("lose-ledger")
+    lab.tick()
+    assert lab.daemon.tick(full=False)
+    lab.wait(40.0)
+    assert lab.machine.violations == []
+    assert [process.attempt for process in lab.payloads()] == ["p/a/1"]
+    assert len(lab.machine.starts) == 1

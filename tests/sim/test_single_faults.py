@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tests.sim.explore import all_singles, attempt, fault_free, pairs, run_all, single_faults
+from tests.sim.explore import all_singles, attempt, fault_free, pairs, run_all, second_faults, single_faults
 from tests.sim.faults import COSTS_ATTEMPTS
 from tests.sim.scenarios import ALL, SCENARIOS
 
@@ -42,6 +42,22 @@ def test_pairs_of_faults_break_no_promise() -> None:
     tally = run_all("tiny", pairs("tiny", count, seed=3))
     assert not tally.failures, "\n".join(tally.failures)
     assert tally.runs > 0
+
+
+def test_the_second_of_a_pair_is_one_of_the_run_as_the_first_made_it() -> None:
+    longer = 0
+    for first in list(single_faults("tiny"))[::90]:
+        later = second_faults("tiny", first)
+        longer += len(later) > sum(fault.at > first.at for fault in single_faults("tiny"))
+        for second in (later[0], later[-1]):
+            assert attempt("tiny", [first, second])[0].hit == [first, second]
+    assert longer
+
+
+def test_parts_of_the_pairs_are_all_of_them() -> None:
+    whole = [tuple(plan) for plan in pairs("tiny", 40, seed=5)]
+    parts = [tuple(plan) for part in range(3) for plan in pairs("tiny", 40, seed=5, part=part, parts=3)]
+    assert sorted(map(str, parts)) == sorted(map(str, whole))
 
 
 def test_a_crash_of_the_loop_costs_no_attempt() -> None:

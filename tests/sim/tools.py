@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import lru_cache
 from typing import Any
 
 from tests.sim.fake_os import OS
@@ -153,8 +154,10 @@ def _nvidia_smi(machine: Machine, query: str) -> tuple[str, int]:
             if mib
         ]
         return "".join(rows), 0
-    rows = [
-        f"{gpu.index}, {gpu.uuid}, NVIDIA H100 80GB HBM3, {machine.used_mib(gpu.uuid)}, {gpu.total_mib}, [N/A]\n"
-        for gpu in machine.gpus
-    ]
+    rows = [_gpu_row(gpu.index, gpu.uuid, machine.used_mib(gpu.uuid), gpu.total_mib) for gpu in machine.gpus]
     return ("".join(rows), 0) if rows else ("No devices were found\n", 6)
+
+
+@lru_cache(maxsize=1024)
+def _gpu_row(index: int, uuid: str, used_mib: int, total_mib: int) -> str:
+    return f"{index}, {uuid}, NVIDIA H100 80GB HBM3, {used_mib}, {total_mib}, [N/A]\n"

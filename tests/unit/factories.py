@@ -24,7 +24,17 @@ from reconciler.model.facts import (
 from reconciler.model.ledger import AttemptRecord, JobRecord, Ledger, Verdict
 from reconciler.model.names import AttemptRef, session_name
 from reconciler.model.plan import Action, Kill, Launch, Plan, Settle
-from reconciler.model.spec import Desired, GpuPool, Job, Phase, Precondition, Project, RetryPolicy
+from reconciler.model.spec import (
+    LOCAL_HOST,
+    Desired,
+    GpuPool,
+    Job,
+    Phase,
+    Placement,
+    Precondition,
+    Project,
+    RetryPolicy,
+)
 
 NOW = 1_000_000.0
 BOOT = "boot-1"
@@ -61,7 +71,7 @@ def project(*jobs: Job, name: str = "p", phases: tuple[Phase, ...] | None = None
         name=name,
         source=f"{name}.yaml",
         cwd="/work",
-        ssh=None,
+        placements=(Placement(LOCAL_HOST),),
         gpu_pool=None,
         max_parallel=2,
         gpu_free_threshold_mib=500,

@@ -26,7 +26,7 @@ LINKED_FROM = sorted([README, *(ROOT / "docs").glob("*.md")])
 
 _FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
-_VERB = re.compile(r"(?:`|^\$ |^)exq (?!--)([a-z]+)\b", re.MULTILINE)
+_VERB = re.compile(r"(?:`|^\$ |^)exq (?!--)([a-z]+(?:-[a-z]+)*)\b", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 
 from reconciler.cli.context import Context, say
 from reconciler.cli.exits import OK, CliError
-from reconciler.cli.look import look_now
+from reconciler.cli.look import look_in, looking
 from reconciler.cli.output import print_json
 from reconciler.cli.resolve import resolve_job
 from reconciler.cli.wishes import names_of
@@ -16,6 +16,7 @@ from reconciler.model.enums import LauncherKind
 from reconciler.model.facts import HostView, Session, SessionState, Unknown
 from reconciler.model.ledger import AttemptRecord
 from reconciler.model.snapshot import Snapshot
+from reconciler.model.spec import LOCAL_HOST
 
 EXAMPLES = """\
   exq attach s42_N64         Ctrl-A D leaves it running
@@ -28,20 +29,42 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace, context: Context) -> int:
     """Become `screen -r PID.NAME`. Raises `CliError` when the job has no session to attach to."""
-    snapshot = look_now(context)
-    key = resolve_job(args.job, names_of(snapshot))
-    session = session_of(key, snapshot)
+    key, host, session = _look(args.job, context)
     # -r refuses a session that is attached elsewhere; -x shares it
     how = "-x" if session.state is SessionState.ATTACHED else "-r"
     command = [context.env.get("SCREEN") or "screen", how, session.address]
+    if host is not None:
+        command = _over_ssh(host, command, context)
     if context.json:
-        print_json({"schema": "exq.attach/v1", "job": key, "session": session.address, "command": command})
+        told = {"job": key, "host": host or LOCAL_HOST, "session": session.address, "command": command}
+        print_json({"schema": "exq.attach/v1", **told})
         return OK
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise CliError("attaching needs a terminal", f"exq logs {key} -f shows its output")
     say(f"{key}: {' '.join(command)} (Ctrl-A D leaves it running)")
     _become(command)
     return OK
+
+
+def _look(word: str, context: Context) -> tuple[str, str | None, Session]:
+    """The job, the other machine that it is on (None: this one), and its session there. Looks at that machine alone."""
+    with looking(context) as world:
+        snapshot = look_in(world, hosts=())
+        key = resolve_job(word, names_of(snapshot))
+        record = snapshot.ledger.jobs.get(key)
+        host = record.last.host if record is not None and record.last is not None else LOCAL_HOST
+        session = session_of(key, look_in(world, hosts=[host]))
+        return key, None if world.is_local(host) else host, session
+
+
+def _over_ssh(host: str, command: list[str], context: Context) -> list[str]:
+    """What runs a command on another machine, in this terminal."""
+    from shlex import quote
+
+    from reconciler.host.ssh.config import CONFIG_VARIABLE
+
+    config = context.env.get(CONFIG_VARIABLE)
+    return ["ssh", *(["-F", config] if config else []), "-t", host, *map(quote, command)]
 
 
 def session_of(key: str, snapshot: Snapshot) -> Session:
@@ -63,7 +86,8 @@ def session_of(key: str, snapshot: Snapshot) -> Session:
 
 def _listed_session(key: str, attempt: AttemptRecord, snapshot: Snapshot) -> Session:
     view = snapshot.observed.hosts.get(attempt.host)
-    sessions = view.sessions if isinstance(view, HostView) else Unknown(f"{attempt.host} could not be observed")
+    silent = view if isinstance(view, Unknown) else Unknown(f"{attempt.host} could not be observed")
+    sessions = view.sessions if isinstance(view, HostView) else silent
     if isinstance(sessions, Unknown):
         raise CliError(f"the screen sessions could not be listed: {sessions.message}", f"exq logs {key} -f")
     for session in sessions or ():
@@ -77,4 +101,5 @@ def _become(command: list[str]) -> None:
     try:
         os.execvp(command[0], command)
     except FileNotFoundError:
-        raise CliError(f"there is no program {command[0]!r}", "install GNU screen, or set SCREEN to it") from None
+        hint = "install OpenSSH's client" if command[0] == "ssh" else "install GNU screen, or set SCREEN to it"
+        raise CliError(f"there is no program {command[0]!r}", hint) from None

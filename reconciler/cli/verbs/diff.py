@@ -55,4 +55,4 @@ def exit_code(snapshot: Snapshot, *, asked: bool) -> int:
         return OK
     if snapshot.plan.unknown:
         return INCOMPLETE
-    return CHANGES if snapshot.plan.actions else OK
+    return CHANGES if snapshot.plan.actions or snapshot.plan.transfers else OK

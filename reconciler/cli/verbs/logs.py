@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from contextlib import ExitStack
 
 from reconciler.cli.context import Context, say
 from reconciler.cli.exits import OK, USAGE, CliError
-from reconciler.cli.logfile import AttemptLog, attempts_of, follow, keys_with_attempts, last_lines
-from reconciler.cli.look import say_if_shared
+from reconciler.cli.logfile import AttemptLog, Log, attempts_of, follow, keys_with_attempts
+from reconciler.cli.look import look_in, look_now, looking, say_if_shared
 from reconciler.cli.output import print_json
 from reconciler.cli.resolve import Names, listed, resolve_job
+from reconciler.model.enums import JobStatus
+from reconciler.store.errors import StoreError
 from reconciler.store.paths import StatePaths
 
 EXAMPLES = """\
@@ -38,61 +41,97 @@ def run(args: Namespace, context: Context) -> int:
     if args.follow and context.json:
         raise CliError("-f and --json do not go together: a log that grows is no document", code=USAGE)
     say_if_shared(StatePaths(context.state))
-    log = _find(args.job, args.attempt, context)
-    if context.json:
-        _print_json(log, args.lines)
-        return OK
-    say(f"{log.job}, attempt {log.number}, {log.path}")
-    text, offset = last_lines(log.path, args.lines)
+    with ExitStack() as opened:
+        log = _find(args.job, args.attempt, context, opened)
+        if context.json:
+            _print_json(log, args.lines)
+        else:
+            _print(log, args)
+    return OK
+
+
+def _print(log: Log, args: Namespace) -> None:
+    text, offset = log.tail(args.lines)
+    say(f"{log.job}, attempt {log.number}, {log.place}")
     _write(text)
     if args.follow:
         for added in follow(log, offset, time.sleep):
             _write(added)
     if log.ended():
         say(f"attempt {log.number} has ended: {log.ending()}")
-    return OK
 
 
-def _find(word: str, number: int | None, context: Context) -> AttemptLog:
-    attempts = StatePaths(context.state).attempts
+def _find(word: str, number: int | None, context: Context, opened: ExitStack) -> Log:
+    """The log, where the folders of this machine tell which it is; else where the ledger says that it is."""
     try:
-        key = resolve_job(word, Names(keys_with_attempts(attempts)))
+        key = resolve_job(word, Names(keys_with_attempts(StatePaths(context.state).attempts)))
+    except CliError:
+        return _elsewhere(word, number, context, opened)
+    found = attempts_of(StatePaths(context.state).attempts, key)
+    if number is not None and number in found:
+        return found[number]
+    newest = found[max(found)] if found else None
+    if newest is not None and number is None and not _may_be_followed(newest):
+        return newest
+    try:
+        return _elsewhere(key, number, context, opened)
+    except StoreError:
+        if newest is None or number is not None:
+            raise
+        return newest  # a state folder that is not trusted tells of no other machine
+
+
+def _may_be_followed(newest: AttemptLog) -> bool:
+    """A further attempt of the job may have been made on another machine: this one is over, and not completed."""
+    verdict = newest.settled()
+    return bool(verdict) and verdict.get("status") != JobStatus.COMPLETED
+
+
+def _elsewhere(word: str, number: int | None, context: Context, opened: ExitStack) -> Log:
+    from reconciler import loop
+    from reconciler.cli.remotelog import RemoteLog
+
+    paths = StatePaths(context.state)
+    world = opened.enter_context(loop.open_world(context.specs, context.state, writable=False, env=context.env))
+    jobs = world.ledger.ledger().jobs
+    try:
+        key = resolve_job(word, Names(tuple(jobs)))
     except CliError:
         key = _key_from_specs(word, context)
-    found = attempts_of(attempts, key)
-    if not found:
+    here = attempts_of(paths.attempts, key)
+    record = jobs.get(key)
+    there = {each.number: each for each in (record.attempts if record else ()) if not world.is_local(each.host)}
+    numbers = sorted({*here, *there})
+    if not numbers:
         raise _no_attempt(key, context)
-    if number is None:
-        return found[max(found)]
-    if number not in found:
-        raise CliError(f"{key} has no attempt {number}", f"its attempts: {listed([str(each) for each in found])}")
-    return found[number]
+    chosen = numbers[-1] if number is None else number
+    if chosen not in numbers:
+        raise CliError(f"{key} has no attempt {number}", f"its attempts: {listed([str(each) for each in numbers])}")
+    return here[chosen] if chosen in here else RemoteLog(world, there[chosen])
 
 
 def _key_from_specs(word: str, context: Context) -> str:
     """A job that has not run yet is known from the specs alone."""
-    from reconciler.cli.look import look_now
     from reconciler.cli.wishes import names_of
 
-    return resolve_job(word, names_of(look_now(context)))
+    with looking(context) as world:
+        return resolve_job(word, names_of(look_in(world, hosts=())))
 
 
 def _no_attempt(key: str, context: Context) -> CliError:
-    from reconciler.cli.look import look_now
-
     state = look_now(context).plan.states.get(key)
     why = f": it is {state.status} ({state.reason}), {state.message}" if state else ""
     return CliError(f"{key} has no attempt yet{why}", f"exq why {key}")
 
 
-def _print_json(log: AttemptLog, lines: int | None) -> None:
-    text, offset = last_lines(log.path, lines)
+def _print_json(log: Log, lines: int | None) -> None:
+    text, offset = log.tail(lines)
     print_json(
         {
             "schema": "exq.logs/v1",
             "job": log.job,
             "attempt": log.number,
-            "path": str(log.path),
+            **log.where,
             "ended": log.ended(),
             "size_bytes": offset,
             "text": text.decode("utf-8", errors="replace"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from reconciler.cli.context import Context, say
 from reconciler.cli.exits import OK, CliError
-from reconciler.cli.look import say_spec_errors
+from reconciler.cli.look import look_in, looking, say_spec_errors
 from reconciler.cli.output import print_json, print_text
 from reconciler.cli.resolve import listed, resolve_project
 from reconciler.cli.summaries import summary_now
@@ -28,11 +28,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace, context: Context) -> int:
     """Print the Markdown, or write what was asked for into files."""
-    from reconciler import loop
-
-    context.require_specs()
-    with loop.open_world(context.specs, context.state, writable=False, env=context.env) as world:
-        snapshot = loop.look(world, results=True)
+    with looking(context) as world:
+        snapshot = look_in(world, results=True)
         say_spec_errors(snapshot)
         names = _projects(args, snapshot)
         texts = {name: summary_now(world, snapshot, name) for name in names}

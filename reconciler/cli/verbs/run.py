@@ -19,12 +19,16 @@ from reconciler.model.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from reconciler.cli.progress import Progress
+    from reconciler.host.watch import Waker
     from reconciler.loop import World
 
 EXAMPLES = """\
   exq run                  until it is stopped; jobs go on without it
   exq run --until-settled  until every job is completed or stuck
   exq run --once           one step"""
+
+HOST_PATIENCE_S = 1.0
+"""How long one step waits for a host behind a connection. Its answer is used when it comes; others are not held up."""
 
 WHOLE_SPECS_POLL_S = 0.1
 WHOLE_SPECS_TRIES = 50
@@ -45,14 +49,17 @@ def run(args: Namespace, context: Context) -> int:
 
     context.require_specs()
     progress = progress_for(context, quiet=args.quiet)
+    news = News()
     try:
-        world = loop.open_world(context.specs, context.state, writable=True, env=context.env)
+        world = loop.open_world(context.specs, context.state, writable=True, env=context.env, on_event=news.come)
     except Held as held:
         raise held_by(context, held.holder) from held
     with world:
+        if not args.once:  # one step alone is for all hosts
+            world.patience_s = HOST_PATIENCE_S
         before = _look_when_specs_are_whole(world)
         progress.plan(before)
-        after, stopped_by = _loop(world, args, progress)
+        after, stopped_by = _loop(world, args, progress, news)
         progress.end(after, fresh_summaries(world, before, after))
     return _stopped(stopped_by, args, after) if stopped_by is not None else exit_code(after, args)
 
@@ -70,13 +77,26 @@ def _look_when_specs_are_whole(world: World) -> Snapshot:
     return snapshot
 
 
-def _loop(world: World, args: Namespace, progress: Progress) -> tuple[Snapshot, int | None]:
+class News:
+    """Passes on that there is news, once there is a loop to wake."""
+
+    def __init__(self) -> None:
+        self.waker: Waker | None = None
+
+    def come(self, what: str) -> None:
+        """Callable from any thread."""
+        if self.waker is not None:
+            self.waker.wake(what)
+
+
+def _loop(world: World, args: Namespace, progress: Progress, news: News) -> tuple[Snapshot, int | None]:
     """Run it; the signal that ended it, if one did."""
     from reconciler import loop
     from reconciler.host.watch import Waker
     from reconciler.loop.run import watched_folders
 
-    waker = Waker(watched_folders(world))
+    waker = news.waker = Waker(watched_folders(world))
+    world.patience_s = HOST_PATIENCE_S
     with StopSignals(lambda: waker.wake("stop")) as signals:
         snapshot = loop.run(
             world,

@@ -11,7 +11,7 @@ import pytest
 from reconciler.host.script import render_job_script
 from reconciler.model.enums import LauncherKind, SuccessRule, Waves
 from reconciler.model.ledger import AttemptRecord
-from reconciler.model.spec import Job, Project, RetryPolicy
+from reconciler.model.spec import LOCAL_HOST, Job, Placement, Project, RetryPolicy
 from tests.integration.host.conftest import Box
 
 CONDA = Path(__file__).parents[2] / "fakebin" / "conda"
@@ -20,7 +20,7 @@ PROJECT = Project(
     name="p",
     source="p.yaml",
     cwd="/",
-    ssh=None,
+    placements=(Placement(LOCAL_HOST),),
     gpu_pool=None,
     max_parallel=1,
     gpu_free_threshold_mib=500,

@@ -53,6 +53,36 @@ def test_exit_code_is_recorded(box: Box, shell: str, script: str, code: int) -> 
 
 
 @pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("script", "synced"),
+    [
+        ("exit 0", []),
+        ("exit 7", ["log . before its record"]),
+        ("echo no conda >setup_failed; exit 96", ["log setup_failed . before its record"]),
+        ("rm log; exit 1", []),
+        ("touch fail; exit 7", ["log . before its record", "log . before its record"]),
+    ],
+)
+def test_what_tells_of_a_failure_is_kept_before_its_record(
+    box: Box, root: Path, monkeypatch: pytest.MonkeyPatch, shell: str, script: str, synced: list[str]
+) -> None:
+    """Of a failure whose log the power failure took, nobody could say any more that it was out of memory."""
+    fake = root / "bin" / "sync"
+    fake.parent.mkdir()
+    fake.write_text(
+        '#!/bin/sh\n[ -e exit.json ] && when=after || when=before\necho "$* $when its record" >>synced\n'
+        "[ ! -e fail ] || { rm fail; exit 1; }\n"
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    folder = box.write(PATH, script + "\n")
+    code = box.shim(PATH, shell=shell).wait(30)
+    assert record(folder, "exit.json")["code"] == code
+    assert ((folder / "synced").read_text().splitlines() if synced else []) == synced
+    assert (folder / "synced").exists() == bool(synced)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
 def test_started_record_names_payload_and_shim(box: Box, shell: str) -> None:
     folder = box.write(PATH, "echo $$ >pid; sleep 60\n")
     shim = box.shim(PATH, shell=shell)
@@ -236,7 +266,7 @@ def test_a_removed_attempt_folder_does_not_keep_the_shim(box: Box, shell: str) -
         entry.unlink()
     folder.rmdir()
     assert shim.wait(10) == 0
-    assert box.marker(PATH).exists()
+    assert not box.marker(PATH).exists(), "nobody would take it away"
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -9,7 +9,7 @@ from reconciler.model.facts import Observed
 from reconciler.model.ledger import JobRecord, Ledger
 from reconciler.model.plan import JobState, Plan
 from reconciler.model.snapshot import Snapshot
-from reconciler.model.spec import Desired, Job, Phase, Project, RetryPolicy, SpecFile
+from reconciler.model.spec import LOCAL_HOST, Desired, Job, Phase, Placement, Project, RetryPolicy, SpecFile
 
 NOW = 1_000_000.0
 
@@ -40,7 +40,7 @@ def project(name: str, jobs: Sequence[Job]) -> Project:
         name=name,
         source=f"specs/{name}.yaml",
         cwd="/",
-        ssh=None,
+        placements=(Placement(LOCAL_HOST),),
         gpu_pool=None,
         max_parallel=1,
         gpu_free_threshold_mib=500,

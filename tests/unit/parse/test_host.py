@@ -195,6 +195,11 @@ GOOD_ATTEMPTS = [
         {**ATTEMPT, "exited": {"code": 75, "at": 2, "lock_held": "a\x1b[2J\nb"}},
         Exited(75, 2.0, None, "a [2J b"),
     ),
+    (
+        "the kernel killed two of its processes",
+        {**ATTEMPT, "exited": {"code": 137, "at": 2, "oom_kills": 2}},
+        Exited(137, 2.0, oom_kills=2),
+    ),
     ("setup failed", {**ATTEMPT, "setup_error": "no such\nenvironment"}, "no such environment"),
 ]
 

@@ -120,6 +120,14 @@ EXITS = [
         Reason.KILLED_BY_SIGNAL,
         "killed by SIGKILL (exit 137), by hand, or by the kernel for lack of memory (see `dmesg`): epoch 1",
     ),
+    (
+        Exited(137, 1.0, oom_kills=1),
+        "epoch 1",
+        Reason.HOST_OUT_OF_MEMORY,
+        "killed by the kernel for lack of memory (exit 137): epoch 1",
+    ),
+    (Exited(143, 1.0, oom_kills=1), "", Reason.KILLED_BY_SIGNAL, "killed by SIGTERM (exit 143)"),
+    (Exited(1, 1.0, oom_kills=1), "", Reason.CODE_ERROR, "exit 1"),
     (Exited(143, 1.0), "", Reason.KILLED_BY_SIGNAL, "killed by SIGTERM (exit 143)"),
     (
         Exited(130, 1.0),

@@ -11,7 +11,7 @@ from reconciler.model.enums import Reason
 from reconciler.model.facts import HostView, Observed, PreconditionFacts, Unknown
 from reconciler.model.ledger import JobRecord, Ledger
 from reconciler.model.needs import AttemptNeed, Needs
-from reconciler.model.spec import Desired
+from reconciler.model.spec import Desired, Placement
 from reconciler.planner.needs import NEXT_UP_MIN, ROTATION_MAX, needs
 from tests.unit import factories as make
 from tests.unit.factories import NOW
@@ -94,7 +94,7 @@ def test_what_the_last_plan_wants_is_asked_for_in_any_case() -> None:
 
 
 def test_nothing_is_asked_of_a_host_about_another() -> None:
-    desired = make.desired(make.project(make.job(outputs=("x",)), ssh="far"))
+    desired = make.desired(make.project(make.job(outputs=("x",)), placements=(Placement("far"),)))
     wanted = needs(desired, make.ledger(), None, make.HOST, full=True, turn=0, wanted=("p/a",))
     assert (dict(wanted.outputs), wanted.attempts) == ({}, ())
 

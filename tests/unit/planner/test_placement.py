@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import pytest
@@ -10,8 +11,8 @@ from reconciler.model.enums import LauncherKind, Reason, Waves
 from reconciler.model.facts import DiskFacts, Gpu, GpuProcess, Unknown
 from reconciler.model.ledger import JobRecord
 from reconciler.model.plan import Plan
-from reconciler.model.spec import Job, Project
-from reconciler.planner.placement import Room, is_free, pool_of
+from reconciler.model.spec import Job, Placement, Project
+from reconciler.planner.placement import Room, Slots, is_free, pool_of
 from reconciler.planner.plan import plan
 from tests.unit import factories as make
 from tests.unit.factories import NOW
@@ -47,7 +48,7 @@ def test_threshold(used: int | None, free: bool) -> None:
 )
 def test_pool(ids: tuple[str, ...] | None, indices: list[int]) -> None:
     gpus = (make.gpu(2), make.gpu(0), make.gpu(1))
-    assert [gpu.index for gpu in pool_of(make.gpu_project(ids=ids), gpus)] == indices
+    assert [gpu.index for gpu in pool_of(make.gpu_project(ids=ids), Placement("local"), gpus)] == indices
 
 
 def test_one_job_a_gpu_in_spec_order_by_index() -> None:
@@ -285,7 +286,7 @@ class TestBarrier:
 
 
 def test_room_is_used_up() -> None:
-    room = Room("h", slots=2, free_gpus=[make.gpu(0)], gpu_count=1)
+    room = Room("h", Slots(2), Slots(inf), free_gpus=[make.gpu(0)], gpu_count=1)
     one = make.job(gpus=1)
     assert room.refusal(one) is None
     assert [g.index for g in room.take(one)] == [0]

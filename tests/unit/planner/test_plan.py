@@ -11,7 +11,7 @@ from reconciler.model.enums import ActionKind, JobStatus, Reason
 from reconciler.model.facts import DiskFacts, Unknown
 from reconciler.model.ledger import JobRecord, ProjectRun
 from reconciler.model.plan import Plan, Settle
-from reconciler.model.spec import Desired
+from reconciler.model.spec import Desired, Placement
 from reconciler.planner.plan import plan
 from tests.unit import factories as make
 from tests.unit.factories import NOW
@@ -81,7 +81,7 @@ def test_an_unknown_host_changes_nothing() -> None:
 
 
 def test_a_host_that_was_not_looked_at_is_unknown() -> None:
-    desired = make.desired(make.project(make.job(), ssh="far"))
+    desired = make.desired(make.project(make.job(), placements=(Placement("far"),)))
     result = looked(desired)
     assert result.states["p/a"].reason is Reason.HOST_UNKNOWN
 

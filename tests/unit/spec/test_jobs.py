@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reconciler.model.enums import LauncherKind, PreconditionKind, SuccessRule, Waves
-from reconciler.model.spec import GpuPool, Job, Project, RetryPolicy
+from reconciler.model.spec import LOCAL_HOST, GpuPool, Job, Placement, Project, RetryPolicy
 from reconciler.spec.ids import fitted, name_problem, safe_value
 from reconciler.spec.jobs import generation_of
 from reconciler.spec.load import load_text
@@ -203,8 +203,8 @@ def test_what_does_not_vary_is_shared() -> None:
 def test_settings_have_their_defaults() -> None:
     project = load("jobs: [{id: a, cmd: x}]\n")
     assert project == Project(
-        name="s", source="s.yaml", cwd="/base", ssh=None, gpu_pool=GpuPool(), max_parallel=None,
-        gpu_free_threshold_mib=500, oom_retry=RetryPolicy(120, 3), failure_retry=RetryPolicy(60, 1),
+        name="s", source="s.yaml", cwd="/base", placements=(Placement(LOCAL_HOST),), gpu_pool=GpuPool(),
+        max_parallel=None, gpu_free_threshold_mib=500, oom_retry=RetryPolicy(120, 3), failure_retry=RetryPolicy(60, 1),
         waves=Waves.ROLLING, success=SuccessRule.EXIT_AND_OUTPUT, linger_s=300, launcher=LauncherKind.AUTO,
         analyze_on_complete=None,
         phases=project.phases,
@@ -218,7 +218,8 @@ def test_settings_are_read() -> None:
         "gpu_free_threshold_mib: 2GiB\noom_retry: {delay: 2m}\nfailure_retry: {max_attempts: 5}\nwaves: barrier\n"
         "success: output\nlauncher: process\nanalyze_on_complete: python table.py\njobs: [{id: a, cmd: x}]\n"
     )
-    assert (project.name, project.ssh, project.cwd, project.max_parallel) == ("2024", "box", "~/x", 4)
+    assert (project.name, project.cwd, project.max_parallel) == ("2024", "~/x", 4)
+    assert project.placements == (Placement("box"),)
     assert project.gpu_pool == GpuPool(("3", "GPU-8a1b-22"))
     assert next(project.jobs()).gpus == 2
     assert (project.gpu_free_threshold_mib, project.linger_s) == (2048, 5400)

@@ -13,7 +13,7 @@ from reconciler.spec import settings
 from reconciler.spec.schema import schema_text
 
 SCHEMA: dict[str, Any] = json.loads(schema_text())
-OBJECTS = {"spec": SCHEMA, **{name: SCHEMA["definitions"][name] for name in ("entry", "phase", "retry")}}
+OBJECTS = {"spec": SCHEMA, **{name: SCHEMA["definitions"][name] for name in ("entry", "phase", "host", "retry")}}
 
 
 def resolved(part: dict[str, Any]) -> dict[str, Any]:

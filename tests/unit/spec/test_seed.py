@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.model.spec import MAIN_PHASE, Project, SpecError
+from reconciler.model.spec import MAIN_PHASE, Placement, Project, SpecError
 from reconciler.spec.files import load_file
 from reconciler.spec.load import load_text
 
@@ -43,7 +43,7 @@ def test_the_manifest_loads_once_its_jobs_define_the_parameter() -> None:
     assert [check.subject for check in second.preconditions] == [
         "checkpoints/transformer/pcc_softmax_L96_K500_N128_wikitext103.pt"
     ]
-    assert project.ssh == "SJTUServer5"
+    assert project.placements == (Placement("SJTUServer5"),)
     assert project.gpu_pool is not None
     assert project.gpu_pool.ids == tuple("01234567")
     assert (project.max_parallel, project.gpu_free_threshold_mib) == (8, 500)

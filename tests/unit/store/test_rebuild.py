@@ -49,7 +49,7 @@ def test_attempts_that_ended(paths: StatePaths) -> None:
     seen = {"pid": 4711, "started_at": NOW + 1, "ended_at": NOW + 8, "exit_code": 1}
     first = attempt("p/a", 1, OUT_OF_MEMORY, retry_at=NOW + 60, **seen)
     last = attempt("p/a", 2, SUCCEEDED, **{**seen, "started_at": NOW + 3, "ended_at": NOW + 4, "exit_code": 0})
-    assert job_of(paths) == JobRecord("p/a", (first, last), SUCCEEDED, "g2")
+    assert job_of(paths) == JobRecord("p/a", (first, last), SUCCEEDED, "g2", completed_on="local")
 
 
 def test_numbers_count_as_numbers(paths: StatePaths) -> None:

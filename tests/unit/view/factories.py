@@ -10,6 +10,7 @@ from reconciler.model.enums import (
     ActionKind,
     JobStatus,
     LauncherKind,
+    PreconditionKind,
     Reason,
     SuccessRule,
     Waves,
@@ -20,6 +21,7 @@ from reconciler.model.facts import (
     GpuProcess,
     HostView,
     Observed,
+    OutputFacts,
     ProcessId,
     Started,
     Unknown,
@@ -28,11 +30,13 @@ from reconciler.model.ledger import AttemptRecord, JobRecord, Ledger, ProjectRun
 from reconciler.model.plan import Action, JobState, Kill, Launch, PhaseState, Plan, Settle
 from reconciler.model.snapshot import Snapshot
 from reconciler.model.spec import (
+    LOCAL_HOST,
     MAIN_PHASE,
     Desired,
     GpuPool,
     Job,
     Phase,
+    Placement,
     Precondition,
     Project,
     RetryPolicy,
@@ -86,7 +90,7 @@ def project(
         name=name,
         source=f"specs/{name}.yaml",
         cwd="/home/me/exp",
-        ssh=None,
+        placements=(Placement(LOCAL_HOST),),
         gpu_pool=None,
         max_parallel=2,
         gpu_free_threshold_mib=500,
@@ -239,25 +243,31 @@ def running_facts(pid: int, started_at: float) -> AttemptFacts:
 
 
 def host(**changes: Any) -> HostView:
-    return replace(HostView(HOST, NOW - 0.4, BOOT, screen_installed=True), **changes)
+    return replace(HostView(HOST, NOW - 0.4, boot_id=BOOT, screen_installed=True), **changes)
 
 
 def snapshot(
     wanted: Desired,
     made: Plan,
     known: Ledger | None = None,
-    seen: HostView | Unknown | None = None,
+    seen: HostView | Unknown | Mapping[str, HostView | Unknown] | None = None,
     now: float = NOW,
     requests: Sequence[Request] = (),
 ) -> Snapshot:
-    return Snapshot(now, wanted, Observed({HOST: seen or host()}), known or Ledger(), made, tuple(requests))
+    hosts = seen if isinstance(seen, Mapping) else {HOST: seen or host()}
+    return Snapshot(now, wanted, Observed(hosts), known or Ledger(), made, tuple(requests))
 
 
 __all__ = [
     "NOW",
     "GpuPool",
     "GpuProcess",
+    "HostView",
+    "OutputFacts",
+    "Placement",
     "Precondition",
+    "PreconditionKind",
+    "Project",
     "ProjectRun",
     "Request",
     "SpecError",

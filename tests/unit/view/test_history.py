@@ -27,17 +27,23 @@ def test_an_intent_and_its_outcome_are_one_line() -> None:
         {"ts": TS, "event": "file", "project": "sweep", "path": "/w/summary.md", "ok": True, "message": ""},
         {"ts": TS, "event": "start", "daemon": "d1", "notices": ["the ledger was rebuilt"]},
     ]
+    records += [
+        record("outcome", host="b", gpus=[0, 1], ok=True, message="tried again"),
+        {"ts": TS, "event": "request", "action": "forget_host", "job": "b", "by": "alice@box"},
+    ]
     assert (
         render_history(records, Style())
         == """\
-  + 2026-04-17 12:01:11  launch   sweep/a #1  on GPU 3, new in spec (NewInSpec)
-  - 2026-04-17 12:01:11  kill     sweep/a #1  stopped, intended; its outcome was not recorded
-  ! 2026-04-17 12:01:11  launch   sweep/a #2  failed: no space left on device
-    2026-04-17 12:01:11  request  sweep/a     retry, by alice@box
-  ! 2026-04-17 12:01:11  launch   sweep/a #3  failed: the host did not answer
-  ! 2026-04-17 12:01:11  alert                sweep/a is stuck: exit 1
-    2026-04-17 12:01:11  file     sweep       /w/summary.md
-    2026-04-17 12:01:11  start                the ledger was rebuilt
+  + 2026-04-17 12:01:11  launch       sweep/a #1  on GPU 3, new in spec (NewInSpec)
+  - 2026-04-17 12:01:11  kill         sweep/a #1  stopped, intended; its outcome was not recorded
+  ! 2026-04-17 12:01:11  launch       sweep/a #2  failed: no space left on device
+    2026-04-17 12:01:11  request      sweep/a     retry, by alice@box
+  ! 2026-04-17 12:01:11  launch       sweep/a #3  failed: the host did not answer
+  ! 2026-04-17 12:01:11  alert                    sweep/a is stuck: exit 1
+    2026-04-17 12:01:11  file         sweep       /w/summary.md
+    2026-04-17 12:01:11  start                    the ledger was rebuilt
+  + 2026-04-17 12:01:11  launch       sweep/a #1  on b, GPU 0-1, tried again
+    2026-04-17 12:01:11  forget-host  b           by alice@box
 """
     )
 

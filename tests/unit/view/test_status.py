@@ -223,11 +223,16 @@ def test_json_of_phases_and_hosts() -> None:
 def test_json_says_what_is_unknown() -> None:
     view = f.host(sessions=f.Unknown("screen hangs"), gpus=f.Unknown("driver mismatch"))
     snapshot = small()
-    seen = replace(snapshot, observed=replace(snapshot.observed, hosts={"local": view, "far": f.Unknown("no route")}))
+    (project,) = snapshot.desired.projects.values()
+    wanted = f.desired(replace(project, placements=(f.Placement("local"), f.Placement("far"))))
+    far_view = f.Unknown("no route", since=f.at("11:30"))
+    seen = replace(snapshot, desired=wanted, observed=Observed({"local": view, "far": far_view}))
     local, far = status_json(seen)["hosts"]
     assert (local["sessions"], local["gpus"], local["unknown"]) == (None, None, ["screen hangs", "driver mismatch"])
     assert far["reachable"] is False
-    assert far["unknown"] == ["no route"]
+    assert (far["message"], far["unknown"]) == ("no route", ["no route"])
+    assert (far["last_answer_at"], far["gpus"]) == ("2026-04-17T11:30:00Z", None)
+    assert (local["message"], local["clock_ahead_s"]) == (None, 0.0)
     assert set(far) == set(local)
 
 

@@ -1,0 +1,239 @@
+"""One project on several hosts: where its jobs go, what keeps them, and what is brought from one to another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from reconciler.model.enums import ActionKind, JobStatus, Reason, RequestKind
+from reconciler.model.facts import Gpu, HostView, Observed, PreconditionFacts, Unknown
+from reconciler.model.ledger import COLLECTED, Copy, JobRecord, Ledger, Request
+from reconciler.model.plan import Launch, Plan
+from reconciler.model.spec import Desired, Placement, Project
+from reconciler.planner.needs import needs
+from reconciler.planner.plan import plan
+from reconciler.planner.requests import with_requests
+from tests.unit import factories as make
+from tests.unit.factories import NOW
+
+A, B = Placement("a"), Placement("b")
+GONE = Unknown("a is down")
+
+
+def seen(desired: Desired, host: str, **facts: Any) -> HostView:
+    return replace(make.seen(desired, **facts), host=host)
+
+
+def planned(project: Project, *records: JobRecord, views: dict[str, Any] | None = None) -> Plan:
+    """`views`: by host, facts that differ from the plain ones, or Unknown."""
+    desired = make.desired(project)
+    given = views or {}
+    hosts: dict[str, HostView | Unknown] = {}
+    for placement in project.placements:
+        facts = given.get(placement.host, {})
+        hosts[placement.host] = facts if isinstance(facts, Unknown) else seen(desired, placement.host, **facts)
+    return plan(desired, Observed(hosts), make.ledger(*records), NOW)
+
+
+def placed(result: Plan) -> dict[str, str]:
+    return {action.job.partition("/")[2]: action.host for action in result.actions if isinstance(action, Launch)}
+
+
+def jobs(count: int, **changes: Any) -> list[Any]:
+    return [make.job(f"j{number}", **changes) for number in range(count)]
+
+
+def gpus(*free: bool) -> tuple[Gpu, ...]:
+    return tuple(make.gpu(index, 0 if each else 9000) for index, each in enumerate(free))
+
+
+class TestPlacement:
+    def test_jobs_go_where_most_gpus_are_free(self) -> None:
+        project = make.gpu_project(*jobs(3), placements=(A, B))
+        result = planned(project, views={"a": {"gpus": gpus(True)}, "b": {"gpus": gpus(True, True)}})
+        assert placed(result) == {"j0": "b", "j1": "a", "j2": "b"}
+
+    def test_equal_uuids_on_two_hosts_are_two_gpus(self) -> None:
+        project = make.gpu_project(*jobs(2), placements=(A, B))
+        assert placed(planned(project, views={"a": {"gpus": gpus(True)}, "b": {"gpus": gpus(True)}})) == {
+            "j0": "a",
+            "j1": "b",
+        }
+
+    def test_without_gpus_jobs_are_spread(self) -> None:
+        project = make.project(*jobs(4), placements=(A, B), max_parallel=3)
+        assert placed(planned(project)) == {"j0": "a", "j1": "b", "j2": "a"}
+
+    def test_one_job_a_host_where_nothing_says_how_many(self) -> None:
+        project = make.project(*jobs(4), placements=(A, B), max_parallel=None)
+        assert placed(planned(project)) == {"j0": "a", "j1": "b"}
+
+    def test_a_host_has_limits_of_its_own(self) -> None:
+        few = replace(B, gpu_ids=("1",), max_parallel=1)
+        project = make.gpu_project(*jobs(4), placements=(A, few))
+        result = planned(project, views={"a": {"gpus": gpus(True)}, "b": {"gpus": gpus(True, True, True)}})
+        assert placed(result) == {"j0": "a", "j1": "b"}
+        assert [a.gpu_indices for a in result.actions] == [(0,), (1,)]
+
+    def test_a_phase_has_hosts_of_its_own(self) -> None:
+        phases = (replace(make.phase("one", jobs(2)), hosts=("b",)),)
+        project = make.project(phases=phases, placements=(A, B))
+        assert placed(planned(project)) == {"j0": "b", "j1": "b"}
+
+    def test_a_job_that_is_tried_again_goes_back_to_where_it_was(self) -> None:
+        record = make.record(make.over(1, key="p/j0", host="b", retry_at=NOW - 1))
+        project = make.gpu_project(*jobs(1), placements=(A, B))
+        views = {"a": {"gpus": gpus(True, True)}, "b": {"gpus": gpus(True)}}
+        assert placed(planned(project, record, views=views)) == {"j0": "b"}
+        views["b"] = {"gpus": gpus(False)}
+        assert placed(planned(project, record, views=views)) == {"j0": "a"}
+
+    def test_preconditions_are_those_of_each_host(self) -> None:
+        job = make.job("j0", preconditions=(make.needs_file("data"),))
+        project = make.project(job, placements=(A, B))
+        lacks = {"preconditions": {"p/j0": (PreconditionFacts(False, "data does not exist"),)}}
+        has = {"preconditions": {"p/j0": (PreconditionFacts(True),)}}
+        assert placed(planned(project, views={"a": lacks, "b": has})) == {"j0": "b"}
+        state = planned(project, views={"a": lacks, "b": lacks}).states["p/j0"]
+        assert (state.reason, state.message) == (Reason.PRECONDITION_NOT_MET, "data does not exist")
+
+    def test_outputs_on_any_host_complete_a_job(self) -> None:
+        project = make.project(make.job("j0", outputs=("x",)), placements=(A, B))
+        views = {"a": {"outputs": {"p/j0": make.NONE_YET}}, "b": {"outputs": {"p/j0": make.outputs("f")}}}
+        (action,) = planned(project, views=views).actions
+        assert (action.kind, action.host) == (ActionKind.COMPLETE, "b")
+
+    def test_why_none_has_room_is_said_for_each(self) -> None:
+        project = make.gpu_project(*jobs(1), placements=(A, B))
+        state = planned(project, views={"a": GONE, "b": {"gpus": gpus(False)}}).states["p/j0"]
+        assert state.reason is Reason.NO_FREE_GPU
+        assert "a: a is down" in state.message
+        assert "b: 0 of 1 GPUs free" in state.message
+
+
+class TestUnknownHost:
+    def test_the_others_go_on(self) -> None:
+        live = make.attempt(1, "p/j0", host="a")
+        project = make.project(*jobs(2), placements=(A, B), max_parallel=None)
+        result = planned(project, make.record(live), views={"a": GONE})
+        assert placed(result) == {"j1": "b"}
+        assert result.states["p/j0"].reason is Reason.HOST_UNKNOWN
+
+    def test_what_may_run_there_counts(self) -> None:
+        live = make.attempt(1, "p/j0", host="a")
+        project = make.project(*jobs(2), placements=(A, B), max_parallel=1)
+        assert placed(planned(project, make.record(live), views={"a": GONE})) == {}
+
+    def test_one_that_was_not_asked_is_no_news(self) -> None:
+        live = make.attempt(1, "p/j0", host="a")
+        project = make.project(*jobs(1), placements=(A, B))
+        result = planned(project, make.record(live), views={"a": replace(GONE, quiet=True)})
+        assert result.unknown == ()
+        assert result.states["p/j0"].reason is Reason.RUNNING
+        assert not result.settled
+
+    def test_forgetting_it_frees_its_jobs(self) -> None:
+        live = make.attempt(1, "p/j0", host="a")
+        ended = make.over(1, key="p/j1", host="a", released=False)
+        request = Request("r", RequestKind.FORGET_HOST, "a", "me@here", NOW - 1)
+        ledger = with_requests(make.ledger(make.record(live), make.record(ended)), (request,))
+        assert ledger.open_attempts == {}
+        project = make.project(*jobs(1), placements=(A, B))
+        desired = make.desired(project)
+        result = plan(desired, Observed({"a": GONE, "b": seen(desired, "b")}), ledger, NOW)
+        assert placed(result) == {"j0": "b"}
+        last = ledger.jobs["p/j0"].last
+        assert last is not None
+        assert last.verdict is not None
+        assert last.verdict.reason is Reason.HOST_FORGOTTEN
+
+    def test_what_still_runs_on_it_when_it_is_back_is_ended(self) -> None:
+        given_up = make.over(1, key="p/j0", host="a", reason=Reason.HOST_FORGOTTEN, released=False)
+        given_up = replace(given_up, ended_at=NOW - 3600)
+        elsewhere = make.attempt(2, "p/j0", host="b")
+        project = make.project(*jobs(1), placements=(A, B))
+        views = {
+            "a": {"attempts": {given_up.path: make.running()}},
+            "b": {"attempts": {elsewhere.path: make.running()}},
+        }
+        result = planned(project, make.record(given_up, elsewhere), views=views)
+        assert [(a.kind, a.host, a.attempt) for a in result.actions] == [(ActionKind.KILL, "a", 1)]
+
+
+class TestIndex:
+    def test_attempts_that_only_the_host_knows_are_taken_in_first(self) -> None:
+        project = make.project(*jobs(2), placements=(A,))
+        result = planned(project, views={"a": {"index": {"p/j0": 3}}})
+        assert [(a.kind, a.job, a.attempt, a.host) for a in result.actions] == [(ActionKind.ADOPT, "p/j0", 3, "a")]
+
+    def test_known_ones_are_not(self) -> None:
+        project = make.project(*jobs(1), placements=(A,))
+        result = planned(project, make.completed("p/j0"), views={"a": {"index": {"p/j0": 1}}})
+        assert result.actions == ()
+
+
+class TestTransfers:
+    def project(self, **changes: Any) -> Project:
+        teachers = make.phase("teachers", [make.job("t", outputs=("t.pt",))])
+        students = make.phase("students", [make.job("s")], "teachers")
+        given = {"fetch": True, **changes}
+        return make.project(
+            phases=(
+                replace(teachers, hosts=("a",), push=given.get("push", False)),
+                replace(students, hosts=("b",), fetch=given["fetch"]),
+            ),
+            placements=(A, B),
+            collect=given.get("collect"),
+            shared_fs=given.get("shared_fs", False),
+        )
+
+    def done(self, *copies: Copy) -> JobRecord:
+        verdict = make.verdict(Reason.SUCCEEDED, JobStatus.COMPLETED)
+        done = make.over(1, key="p/t", host="a", verdict=verdict)
+        return replace(make.record(done), completed=done.verdict, generation="g1", completed_on="a", copies=copies)
+
+    def test_a_job_waits_until_what_it_needs_is_there(self) -> None:
+        result = planned(self.project(), self.done())
+        assert result.states["p/s"].reason is Reason.INPUTS_ELSEWHERE
+        assert [(t.job, t.source, t.place) for t in result.transfers] == [("p/t", "a", "b")]
+        assert not result.settled
+
+    def test_and_starts_then(self) -> None:
+        result = planned(self.project(), self.done(Copy("b", 1, 1, 10, NOW)))
+        assert placed(result) == {"s": "b"}
+        assert result.transfers == ()
+
+    def test_what_an_earlier_attempt_left_there_does_not_count(self) -> None:
+        record = self.done(Copy("b", 1, 1, 10, NOW))
+        again = replace(record, attempts=(replace(record.attempts[0], number=2),))
+        assert placed(planned(self.project(), again)) == {}
+
+    def test_hosts_that_share_their_files_bring_nothing(self) -> None:
+        assert placed(planned(self.project(shared_fs=True), self.done())) == {"s": "b"}
+
+    def test_pushed_as_soon_as_a_job_is_completed(self) -> None:
+        result = planned(self.project(push=True, fetch=False), self.done(), views={"b": Unknown("b is down")})
+        assert [(t.job, t.source, t.place) for t in result.transfers] == [("p/t", "a", "b")]
+
+    def test_collected_with_the_log(self) -> None:
+        result = planned(self.project(collect="/home"), self.done(Copy("b", 1, 1, 10, NOW)))
+        assert [(t.job, t.attempt, t.place, t.folder) for t in result.transfers] == [("p/t", 1, COLLECTED, "/home")]
+
+    @pytest.mark.parametrize("collected", [False, True])
+    def test_a_campaign_is_over_when_all_is_collected(self, collected: bool) -> None:
+        copies = [Copy(COLLECTED, 1, 1, 10, NOW)] if collected else []
+        project = make.project(make.job("t"), placements=(A,), collect="/home")
+        record = self.done(*copies)
+        assert planned(project, record).settled is collected
+
+
+def test_each_host_is_asked_for_what_concerns_it() -> None:
+    phases = (
+        replace(make.phase("one", [make.job("x", outputs=("x",))]), hosts=("a",)),
+        replace(make.phase("two", [make.job("y", outputs=("y",))]), hosts=("b",)),
+    )
+    desired = make.desired(make.project(phases=phases, placements=(A, B)))
+    asked = {host: needs(desired, Ledger(), None, host, full=True, turn=0) for host in ("a", "b")}
+    assert {host: set(found.outputs) for host, found in asked.items()} == {"a": {"p/x"}, "b": {"p/y"}}
