@@ -48,6 +48,7 @@ def look_in(world: World, *, results: bool = False, hosts: Collection[str] | Non
     """Look at all hosts, or only at `hosts` (none at all: what specs and ledger tell)."""
     from reconciler import loop
 
+    world.last = None  # a loop does not wait again for a host that was silent in its last look; a verb does
     with _waiting_said(world):
         if hosts is None:
             return _with_since(world, loop.look(world, results=results))

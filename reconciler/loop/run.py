@@ -63,7 +63,9 @@ def _ticks(
             return snapshot
         wait_s = _wait_s(snapshot, done, world.clock(), stalled=world.stalled)
         move_s = world.moving.wait_s() if world.moving is not None else None
-        woken = alarm.wait(min(wait_s, move_s or RESYNC_S, max(0.0, last_full_at + RESYNC_S - alarm.monotonic())))
+        woken = alarm.wait(
+            min(wait_s, RESYNC_S if move_s is None else move_s, max(0.0, last_full_at + RESYNC_S - alarm.monotonic()))
+        )
         if stop():
             return snapshot
         # Time that has come, an edit or a request: look at everything. An ended attempt: only at what it changes.

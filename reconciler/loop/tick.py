@@ -33,6 +33,8 @@ from reconciler.planner.transitions import (
 from reconciler.store.errors import StoreError
 from reconciler.store.failpoint import failpoint
 
+PROBLEMS_SHOWN_MAX = 3
+
 ENACT_S = 0.05
 """How much longer a tick waits for answers for each thing that it asks for."""
 
@@ -56,7 +58,7 @@ def tick(world: World, *, full: bool = True, woken: Collection[str] | None = Non
             repeat_verdicts(world)
         take_requests(world)
         take_moved(world)
-        snapshot = look(world, full=full, woken=woken)
+        snapshot = _with_transfer_problems(world, look(world, full=full, woken=woken))
         audit_specs(world, snapshot)
         done = carry_out(world, snapshot)
         if world.moving is not None:
@@ -67,6 +69,18 @@ def tick(world: World, *, full: bool = True, woken: Collection[str] | None = Non
         audit_plan(world, alert=str(error))
         snapshot = look(world, full=full, woken=woken)
         return snapshot, ()
+
+
+def _with_transfer_problems(world: World, snapshot: Snapshot) -> Snapshot:
+    """Why outputs do not get where they are wanted, among what a person should know."""
+    problems = world.moving.problems() if world.moving is not None else {}
+    if not problems:
+        return snapshot
+    said = [f"outputs of {key[0]} are not at {key[2] or 'home'} yet: {text}" for key, text in problems.items()]
+    shown = said[:PROBLEMS_SHOWN_MAX] + (
+        [f"and {len(said) - PROBLEMS_SHOWN_MAX} more"] if len(said) > PROBLEMS_SHOWN_MAX else []
+    )
+    return replace(snapshot, plan=replace(snapshot.plan, alerts=(*snapshot.plan.alerts, *shown)))
 
 
 def take_requests(world: World) -> None:

@@ -21,10 +21,10 @@ from tests.integration.lab import Lab
 class Prefork:
     """Starts daemons of a lab. A pid is theirs until `ended` has told of it, so it can be killed by its number."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, enter: Sequence[str] = ()) -> None:
         self._lab = lab
         self._child = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(lab.root)],
+            [*enter, sys.executable, "-m", __name__, str(lab.root)],
             env=lab.env,
             cwd=lab.root,
             stdin=subprocess.PIPE,
@@ -80,7 +80,7 @@ def import_everything() -> None:
     for module in pkgutil.walk_packages(reconciler.__path__, "reconciler."):
         if not module.name.endswith("__main__"):
             import_module(module.name)
-    for name in ("jsonschema", "sqlite3", "structlog", "watchdog.observers", "yaml"):
+    for name in ("jsonschema", "paramiko", "sqlite3", "structlog", "watchdog.observers", "yaml"):
         import_module(name)
 
 

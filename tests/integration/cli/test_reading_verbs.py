@@ -257,7 +257,7 @@ def test_the_crash_log_is_named(box: Box, tmp_path: Path) -> None:
     program = (
         "import sys\nfrom reconciler.cli import look, main\n"
         "def broken(*_, **__): raise ValueError('boom')\n"
-        "look.look_now = broken\nsys.exit(main.main(['status']))\n"
+        "look.look_in = broken\nsys.exit(main.main(['status']))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -35,9 +35,9 @@ def go(*hosts: Host) -> None:
         (host.home / "go").touch()
 
 
-def connections(hosts: Hosts, host: Host) -> list[str]:
-    """The local addresses of the connections to a host that its peers believe in."""
-    told = hosts.network.run("ss", "-Htn", "state", "established", "dst", host.address).stdout
+def connections(hosts: Hosts, host: Host, state: str = "established") -> list[str]:
+    """The local addresses of the connections to a host that its peers believe in, or try to make (syn-sent)."""
+    told = hosts.network.run("ss", "-Htn", "state", state, "dst", host.address).stdout
     return sorted(line.split()[2] for line in told.splitlines())
 
 
