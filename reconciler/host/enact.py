@@ -22,9 +22,9 @@ class Outcome:
     kind: str = ""
 
     @property
-    def in_doubt(self) -> bool:
-        """The host was asked and its answer was lost: it may have been done."""
-        return self.kind == "lost"
+    def unanswered(self) -> bool:
+        """The host did not say: it may have been done."""
+        return self.kind in ("lost", "unreachable")
 
 
 class Effect:

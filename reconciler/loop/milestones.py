@@ -53,7 +53,9 @@ def settle_runs(world: World, snapshot: Snapshot) -> None:
         run = replace(snapshot.ledger.runs[project.name], settled_at=snapshot.now)
         files = result_files(world, project)
         failpoint("before_summary")
-        _save(world, project, f"{run.folder}/summary.md", summary_markdown(snapshot, project.name, run, files))
+        saved = _save(world, project, f"{run.folder}/summary.md", summary_markdown(snapshot, project.name, run, files))
+        if saved.unanswered:
+            continue  # the host has gone silent just now: the run is settled when it answers again
         failpoint("after_summary")
         analysis = _analyse(world, snapshot, project, run)
         failpoint("after_analysis")
@@ -80,10 +82,11 @@ def result_files(world: World, project: Project) -> list[str]:
     return sorted(paths)
 
 
-def _save(world: World, project: Project, path: str, text: str) -> None:
+def _save(world: World, project: Project, path: str, text: str) -> enact.Outcome:
     outcome = enact.write_file(world.agent_for(project.home_host), path, text, world.patience_s)
     if world.audit is not None:
         world.audit.write("file", project=project.name, path=path, ok=outcome.ok, message=outcome.message)
+    return outcome
 
 
 def _analyse(world: World, snapshot: Snapshot, project: Project, run: ProjectRun) -> AttemptRecord | None:
@@ -112,4 +115,4 @@ def _analyse(world: World, snapshot: Snapshot, project: Project, run: ProjectRun
         world.audit.write(
             "analysis", project=project.name, attempt=record.number, ok=outcome.ok, detail=outcome.message
         )
-    return replace(record, launched=outcome.ok or outcome.in_doubt)
+    return replace(record, launched=outcome.ok or outcome.unanswered)

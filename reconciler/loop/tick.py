@@ -237,7 +237,7 @@ def _launched(world: World, action: Launch, journal: Journal, outcome: enact.Out
         # another controller, or this one before it lost its ledger, has an attempt of this number there
         taken = _adopt(world, action, journal)
         return replace(taken, message=outcome.message if taken.ok else f"{outcome.message}; {taken.message}")
-    if outcome.ok or outcome.in_doubt:  # its folder will tell whether it was
+    if outcome.ok:
         journal.put(mark_launched(_known(journal, action), record.number, record.launcher, record.session))
     return _done(action, outcome)
 

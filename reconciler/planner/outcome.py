@@ -90,7 +90,9 @@ def _running(attempt: AttemptRecord, view: HostView) -> Live:
 def _unclaimed(attempt: AttemptRecord, facts: AttemptFacts, view: HostView, job: Job | None, now: float) -> Finding:
     if facts.launch_error is not None:
         return Lost(f"the launch failed: {facts.launch_error}")
-    if facts.revoked or not attempt.launched:
+    # behind a connection the answer to a launch may have been lost, or late: a folder tells that it was begun
+    begun = attempt.launched or (facts.exists and view.round_trip_s is not None)
+    if facts.revoked or not begun:
         return Lost("the launch did not take place")
     if not facts.exists and not facts.scanned:
         return Live(Reason.STRAGGLERS, "its attempt folder is gone, its processes are looked for", now)
@@ -142,9 +144,10 @@ def _vanished(attempt: AttemptRecord, facts: AttemptFacts, view: HostView, job: 
 def _without_exit(attempt: AttemptRecord, view: HostView, job: Job | None, at: float, message: str) -> Finding:
     """Over, and nothing tells how: its outputs decide."""
     outputs = view.outputs.get(attempt.job)
-    if job is not None and job.outputs and not isinstance(outputs, OutputFacts):
+    wants = job is not None and bool(job.outputs)  # if not, what is known of outputs is of an earlier spec
+    if wants and not isinstance(outputs, OutputFacts):
         return Unseen(Reason.OUTPUT_UNKNOWN, outputs.message if outputs else "its outputs were not looked at")
-    if job is not None and isinstance(outputs, OutputFacts) and fresh(attempt, outputs):
+    if wants and isinstance(outputs, OutputFacts) and fresh(attempt, outputs):
         return Ended(JobStatus.COMPLETED, Reason.OUTPUT_FOUND, "exit code unknown, its outputs are there", at)
     return Ended(JobStatus.FAILED_OTHER, Reason.PAYLOAD_VANISHED, message, at)
 

@@ -330,3 +330,17 @@ def test_what_cannot_be_adopted_keeps_its_job() -> None:
     assert lab.machine.violations == []
     assert [process.attempt for process in lab.payloads()] == ["p/a/1"]
     assert len(lab.machine.starts) == 1
+
+
+# 18: a spec was edited so that a job has no output any more: what was known of the old one still decided how it ended
+
+
+def test_outputs_that_are_no_longer_asked_for_decide_nothing() -> None:
+    record = make.attempt()
+    known = {record.job: make.outputs("1:2:3")}
+    view = make.view(attempts={record.path: make.vanished()}, outputs=known)
+    job = make.job("a", outputs=())
+    found = read_attempt(record, view, job, SuccessRule.EXIT_AND_OUTPUT, make.NOW)
+    assert found == read_attempt(record, replace(view, outputs={}), job, SuccessRule.EXIT_AND_OUTPUT, make.NOW)
+    assert isinstance(found, Ended)
+    assert found.reason is Reason.PAYLOAD_VANISHED

@@ -222,7 +222,7 @@ def test_jobs_that_a_reboot_stopped_run_again_and_no_others(hosts: Hosts, lab: L
 
 
 def test_on_a_full_disk_nothing_is_launched_and_no_end_is_lost(hosts: Hosts, lab: Lab) -> None:
-    good, full = hosts.add("good", "full", state_mib=8)
+    good, full = hosts.add("good", "full", state_mib=24)
     lab.spec(fleet({"j0": GATED, "j1": NOTES}, "full", "full", max_parallel=1), "full.yaml")
     lab.spec(fleet({f"j{i}": NOTES for i in range(4)}, "good", "good", max_parallel=1), "good.yaml")
     loop = lab.start("run", "--until-settled")

@@ -237,3 +237,23 @@ def test_each_host_is_asked_for_what_concerns_it() -> None:
     desired = make.desired(make.project(phases=phases, placements=(A, B)))
     asked = {host: needs(desired, Ledger(), None, host, full=True, turn=0) for host in ("a", "b")}
     assert {host: set(found.outputs) for host, found in asked.items()} == {"a": {"p/x"}, "b": {"p/y"}}
+
+
+class TestLostAnswers:
+    """The answer to a launch was lost: the ledger does not say that it took place."""
+
+    @pytest.mark.parametrize(
+        ("exists", "round_trip_s", "revoked"),
+        [
+            pytest.param(True, 0.1, False, id="begun"),
+            pytest.param(False, 0.1, True, id="never-arrived"),
+            pytest.param(True, None, True, id="here-nothing-is-lost"),
+        ],
+    )
+    def test_the_folder_tells(self, exists: bool, round_trip_s: float | None, revoked: bool) -> None:
+        doubtful = make.attempt(1, "p/j0", host="a", launched=False, intended_at=NOW - 1)
+        facts = make.AttemptFacts(exists=exists)
+        project = make.project(*jobs(1), placements=(A,))
+        views = {"a": {"attempts": {doubtful.path: facts}, "round_trip_s": round_trip_s}}
+        settles = make.settles(planned(project, make.record(doubtful), views=views))
+        assert [action.revoke for action in settles] == ([True] if revoked else [])
