@@ -893,8 +893,9 @@ class Agent:
             reply["disk"] = self._disk()
         if request.get("index") is not None:
             if not attempts:
-                # From here on its absence means that a disk is missing, also where the first launch gets lost on its way
-                os.makedirs(os.path.join(self.state, "attempts"), mode=0o700, exist_ok=True)
+                # From here on its absence means that a disk is missing, also where the first launch gets lost on its way.
+                with contextlib.suppress(OSError):  # the disk is full: nothing is launched
+                    os.makedirs(os.path.join(self.state, "attempts"), mode=0o700, exist_ok=True)
             reply["index"] = {key: number for project in request["index"] for key, number in self._index(project)}
         reply["state"], reply["user"] = self.state, self._user
         return reply

@@ -17,7 +17,7 @@ from reconciler.loop.records import RecordsUnread, records_on
 from reconciler.loop.verdicts import repeat_verdicts
 from reconciler.loop.world import World
 from reconciler.model.enums import ActionKind
-from reconciler.model.facts import HostView
+from reconciler.model.facts import HostView, Observed
 from reconciler.model.ledger import JobRecord
 from reconciler.model.plan import Action, Kill, Launch, Settle
 from reconciler.model.snapshot import Snapshot
@@ -32,6 +32,7 @@ from reconciler.planner.transitions import (
 )
 from reconciler.store.errors import StoreError
 from reconciler.store.failpoint import failpoint
+from reconciler.store.seen import seen_now, write_seen
 
 PROBLEMS_SHOWN_MAX = 3
 
@@ -60,6 +61,7 @@ def tick(world: World, *, full: bool = True, woken: Collection[str] | None = Non
         take_moved(world)
         snapshot = _with_transfer_problems(world, look(world, full=full, woken=woken))
         audit_specs(world, snapshot)
+        _keep_seen(world, snapshot)
         done = carry_out(world, snapshot)
         if world.moving is not None:
             world.moving.want(snapshot.plan.transfers)
@@ -69,6 +71,15 @@ def tick(world: World, *, full: bool = True, woken: Collection[str] | None = Non
         audit_plan(world, alert=str(error))
         snapshot = look(world, full=full, woken=woken)
         return snapshot, ()
+
+
+def _keep_seen(world: World, snapshot: Snapshot) -> None:
+    """Since when each other machine answers or not, for the verbs, whose own connections know no history."""
+    far = {host: view for host, view in snapshot.observed.hosts.items() if not world.is_local(host)}
+    seen = seen_now(Observed(far), world.seen, snapshot.now)
+    if seen is not world.seen:
+        world.seen = seen
+        write_seen(world.paths, seen)
 
 
 def _with_transfer_problems(world: World, snapshot: Snapshot) -> Snapshot:

@@ -27,6 +27,7 @@ from reconciler.store.last_good import LastGoodTexts
 from reconciler.store.ledger import LedgerStore
 from reconciler.store.lock import DaemonLock
 from reconciler.store.paths import StatePaths
+from reconciler.store.seen import Seen, read_seen
 from reconciler.store.state import StateFolder
 from reconciler.store.validated import ValidatedTexts
 
@@ -67,6 +68,8 @@ class World:
     """Hosts that have been asked and have not answered."""
     views: dict[str, HostView] = field(default_factory=dict)
     """The last answer of each host."""
+    seen: Mapping[str, Seen] = field(default_factory=dict)
+    """Since when each other machine answers, or does not."""
     indexed: set[str] = field(default_factory=set)
     """Hosts that have told which attempts they have."""
     last: Snapshot | None = None
@@ -151,6 +154,7 @@ def open_world(
             local_names=THIS_MACHINE | {socket.gethostname(), *env.get("EXQ_HOST", "").split()},
         )
         if writable:
+            world.seen = read_seen(paths)
             world.moving = Moving(world.agent_for, lambda: wake(MOVED), now=clock)
             opened.callback(world.moving.close)
         world.held = opened.pop_all()

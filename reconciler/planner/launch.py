@@ -17,6 +17,9 @@ from reconciler.planner.jobs import Candidate, blocked_by
 from reconciler.planner.placement import Room, Rooms
 
 
+HOSTS_SAID_MAX = 4
+"""How many hosts are named when none of them has room."""
+
 _CAPACITY = (Reason.NO_FREE_GPU, Reason.NO_FREE_SLOT)
 """Of several reasons on several hosts, these come first: they pass by themselves."""
 
@@ -73,7 +76,9 @@ def _joined(refusals: Mapping[str, Refusal]) -> Refusal:
     ranked = sorted(refusals.values(), key=lambda refusal: refusal.reason not in _CAPACITY)
     if len({refusal.message for refusal in ranked}) == 1:
         return ranked[0]
-    return Refusal(ranked[0].reason, "; ".join(f"{host}: {refusal.message}" for host, refusal in refusals.items()))
+    said = [f"{host}: {refusal.message}" for host, refusal in refusals.items()]
+    more = [f"and {len(said) - HOSTS_SAID_MAX} hosts more"] if len(said) > HOSTS_SAID_MAX else []
+    return Refusal(ranked[0].reason, "; ".join([*said[:HOSTS_SAID_MAX], *more]))
 
 
 def _paused(draft: Draft, project: Project, job: Job) -> Refusal | None:

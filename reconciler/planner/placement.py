@@ -41,6 +41,8 @@ class Room:
     """How many GPUs the project may use, free or not."""
     closed: Refusal | None = None
     """Why nothing at all can start."""
+    no_gpus: Refusal | None = None
+    """Why nothing can start that needs a GPU."""
     describe: Callable[[Sequence[Gpu]], str] = str
     """In words, why only these GPUs are free."""
     _no_gpu: Refusal | None = None
@@ -49,6 +51,8 @@ class Room:
         """Why this job cannot start now; None when there is room for it."""
         if self.closed is not None:
             return self.closed
+        if job.gpus and self.no_gpus is not None:
+            return self.no_gpus
         if job.gpus > self.gpu_count:
             message = f"it needs {job.gpus} GPUs, the project may use {self.gpu_count} here"
             return Refusal(Reason.NO_SUCH_GPU, message)
@@ -144,16 +148,17 @@ def _gpu_room(
     here: Sequence[AttemptRecord],
     leased: Leases,
 ) -> Room:
-    none = Slots(0)
+    limit = placement.max_parallel
+    without = Slots((1 if limit is None else limit) - len(here), _no_slot(draft, here, 1 if limit is None else limit))
     if isinstance(view.gpus, Unknown):
         draft.note_unknown(f"{view.host}: {view.gpus.message}; nothing is launched on its GPUs")
         draft.wake(draft.now + GPU_UNKNOWN_POLL_S)
-        return Room(view.host, none, shared, closed=Refusal(Reason.GPU_UNKNOWN, view.gpus.message))
+        unknown = Refusal(Reason.GPU_UNKNOWN, view.gpus.message)
+        return Room(view.host, without, shared, len(here), no_gpus=unknown)
     pool = pool_of(project, placement, view.gpus)
     if not pool:
         message = _missing_gpus(project, placement, view.gpus)
-        return Room(view.host, none, shared, closed=Refusal(Reason.NO_SUCH_GPU, message))
-    limit = placement.max_parallel
+        return Room(view.host, without, shared, len(here), no_gpus=Refusal(Reason.NO_SUCH_GPU, message))
     full = _no_slot(draft, here, limit) if limit is not None else None
     slots = Slots((len(pool) if limit is None else limit) - len(here), full)
     threshold = project.gpu_free_threshold_mib

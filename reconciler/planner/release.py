@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import ceil
 
+from reconciler.model.enums import Reason
 from reconciler.model.facts import AttemptFacts, HostView, Session, Unknown
 from reconciler.model.ledger import AttemptRecord
 from reconciler.planner.draft import Draft
@@ -54,6 +55,8 @@ def release(draft: Draft, attempt: AttemptRecord, view: HostView, ended_at: floa
 
 
 def _linger_s(draft: Draft, attempt: AttemptRecord) -> float:
+    if attempt.verdict is not None and attempt.verdict.reason is Reason.HOST_FORGOTTEN:
+        return 0.0  # its job has started elsewhere
     project = draft.project_of(attempt.job)
     return project.linger_s if project else DEFAULT_LINGER_S
 

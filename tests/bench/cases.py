@@ -1,4 +1,4 @@
-"""The benchmarks. Each takes the interpreter's start time in seconds and yields figures."""
+"""The benchmarks of one machine. Each takes the interpreter's start time in seconds and yields figures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
-from tests.bench.figures import Figure, command_s, median_s
+from tests.bench.figures import Figure, command, median_of
 from tests.integration.lab import Lab
 
 EXQ = [sys.executable, "-m", "reconciler"]
@@ -79,7 +79,8 @@ def handover(_floor_s: float) -> Iterator[Figure]:
 
 def help_time(floor_s: float) -> Iterator[Figure]:
     """`exq --help`."""
-    yield Figure("exq --help", command_s([*EXQ, "--help"], times=11), floor_s, "python -c pass", "60 ms")
+    taken = command([*EXQ, "--help"], times=11)
+    yield Figure("exq --help", taken.wall_s, floor_s, "python -c pass", "60 ms", cpu_s=taken.cpu_s)
 
 
 def cold_diff(floor_s: float) -> Iterator[Figure]:
@@ -87,8 +88,9 @@ def cold_diff(floor_s: float) -> Iterator[Figure]:
     for jobs, budget in ((100, "150 ms"), (10_000, ""), (100_000, "3 s")):
         with a_lab() as lab:
             noop_spec(lab, jobs, "process")
-            value = command_s([*EXQ, "diff"], env=lab.env, times=5 if jobs < 100_000 else 3)
-        yield Figure(f"cold exq diff, {jobs:,} jobs", value, floor_s, "python -c pass", budget)
+            taken = command([*EXQ, "diff"], env=lab.env, times=5 if jobs < 100_000 else 3)
+        name = f"cold exq diff, {jobs:,} jobs"
+        yield Figure(name, taken.wall_s, floor_s, "python -c pass", budget, cpu_s=taken.cpu_s)
 
 
 def steady_tick(_floor_s: float) -> Iterator[Figure]:
@@ -102,10 +104,10 @@ def steady_tick(_floor_s: float) -> Iterator[Figure]:
             os.environ.update({"SCREENDIR": str(lab.screens)})
             with loop.open_world(lab.specs, lab.state, writable=True, env=lab.env) as world:
                 loop.tick(world)
-                value = median_s(lambda world=world: loop.tick(world), 15)
-                short = median_s(lambda world=world: loop.tick(world, full=False), 15)
-        yield Figure(f"steady tick, {jobs:,} jobs, all probes", value, budget=budget)
-        yield Figure(f"steady tick, {jobs:,} jobs, after an event", short)
+                every = median_of(lambda world=world: loop.tick(world), 15)
+                short = median_of(lambda world=world: loop.tick(world, full=False), 15)
+        yield Figure(f"steady tick, {jobs:,} jobs, all probes", every.wall_s, budget=budget, cpu_s=every.cpu_s)
+        yield Figure(f"steady tick, {jobs:,} jobs, after an event", short.wall_s, cpu_s=short.cpu_s)
 
 
 def idle_loop(_floor_s: float) -> Iterator[Figure]:

@@ -18,24 +18,19 @@ from tests.integration.ssh.host import Host
 from tests.integration.ssh.hosts import Hosts
 
 SEED = int(os.environ.get("EXQ_CUT_SEED", "1"))
-CUTS = int(os.environ.get("EXQ_CUTS", "60"))
-JOBS = 40
+CUTS = int(os.environ.get("EXQ_CUTS", "24"))
+JOBS = 24
 FAILPOINT_EXIT = 70
 FAILPOINTS = (
-    "before_begin_run",
     "before_journal",
     "after_journal",
-    "before_launch",
     "after_launch",
     "after_launch:3",
     "before_outcome",
-    "after_outcome",
+    "after_outcome:2",
     "before_verdict",
-    "after_verdict",
-    "after_verdict:3",
-    "before_release",
+    "after_verdict:2",
     "after_release",
-    "before_summary",
     "after_settle_run",
 )
 

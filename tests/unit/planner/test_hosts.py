@@ -257,3 +257,22 @@ class TestLostAnswers:
         views = {"a": {"attempts": {doubtful.path: facts}, "round_trip_s": round_trip_s}}
         settles = make.settles(planned(project, make.record(doubtful), views=views))
         assert [action.revoke for action in settles] == ([True] if revoked else [])
+
+
+@pytest.mark.parametrize("blind", [Unknown("nvidia-smi is not there"), ()], ids=["no-nvidia-smi", "no-gpu"])
+def test_a_machine_without_gpus_takes_the_jobs_that_need_none(blind: Any) -> None:
+    light, heavy = make.job("light"), make.job("heavy", gpus=1)
+    project = make.project(light, heavy, gpu_pool=make.GpuPool(None), max_parallel=None, placements=(A,))
+    result = planned(project, views={"a": {"gpus": blind}})
+    assert placed(result) == {"light": "a"}
+    assert result.states["p/heavy"].reason in (Reason.GPU_UNKNOWN, Reason.NO_SUCH_GPU)
+
+
+def test_what_a_forgotten_host_still_runs_is_ended_at_once_when_it_is_back() -> None:
+    given_up = make.over(1, key="p/j0", host="a", reason=Reason.HOST_FORGOTTEN, released=False, ended_at=NOW - 1)
+    result = planned(
+        make.project(*jobs(1), placements=(A,)),
+        make.record(given_up),
+        views={"a": {"attempts": {given_up.path: make.running()}}},
+    )
+    assert [(a.kind, a.path) for a in result.actions] == [(ActionKind.KILL, "p/j0/1")]
