@@ -10,6 +10,7 @@ from reconciler.model.facts import Unknown
 
 Raw = Mapping[str, Any]
 _ONLY_TEXT = frozenset({str})
+_LISTS = (list, tuple)
 
 
 class Malformed(Exception):
@@ -47,7 +48,7 @@ def optional_text(raw: Raw, key: str) -> str | None:
 def texts(raw: Raw, key: str) -> tuple[str, ...]:
     """A list of strings. Raises Malformed."""
     value = raw.get(key)
-    if not isinstance(value, list | tuple) or not _ONLY_TEXT.issuperset(map(type, value)):
+    if not isinstance(value, _LISTS) or not _ONLY_TEXT.issuperset(map(type, value)):
         raise Malformed(f"`{key}` should be a list of texts")
     return tuple(value)
 

@@ -53,7 +53,7 @@ def _completed(draft: Draft, job: Job, record: JobRecord, verdict: Verdict) -> N
 
 def _never_tried(draft: Draft, job: Job, record: JobRecord | None, hosts: tuple[str, ...]) -> Candidate | None:
     for host in hosts if job.outputs else ():
-        view = draft.view(host)
+        view = draft.observed.hosts.get(host)
         outputs = view.outputs.get(job.key) if isinstance(view, HostView) else None
         if isinstance(outputs, OutputFacts) and outputs.complete:
             message = f"its outputs were there before any attempt: {', '.join(outputs.paths[:2]) or job.outputs[0]}"

@@ -13,6 +13,7 @@ import statistics
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from queue import SimpleQueue
 from typing import Any
 
@@ -47,6 +48,7 @@ def fleet_ticks(_floor_s: float) -> Iterator[Figure]:
                 world.connect = played.connect
                 looks.append(played.cost(lambda world=world: loop.look(world)))
                 assert len(world.last.plan.actions) == HOSTS * GPUS
+                world.last = None  # as if this were the first
                 fills.append(played.cost(lambda world=world: loop.tick(world)))
                 loop.tick(world)
                 assert not world.last.plan.actions
@@ -67,8 +69,9 @@ def _figure(name: str, taken: Taken, budget: str) -> Figure:
 
 
 def replan(world: World) -> None:
-    """A tick in which some fact has changed."""
-    world.last = None
+    """A tick in which the last plan does not hold any more."""
+    assert world.last is not None
+    world.last = replace(world.last, now=world.clock() + 1e6)
     loop.tick(world)
 
 
@@ -214,8 +217,10 @@ class _PlayedHost:
     def _answer(self, request: Json) -> bytes:
         number = request.pop("id")
         if request["op"] == "launch":
-            self._attempts[int(request["gpus"][0].split("-")[1])] = request
+            self._attempts[request["intent"]["gpu_indices"][0]] = request
             return wire.pack({"launched": True, "launcher": request["launcher"], "id": number})[0]
+        if request["op"] == "write_file":
+            return wire.pack({"written": True, "id": number})[0]
         assert request["op"] == "probe", request["op"]
         asked = json.dumps(request)
         if asked not in self._answers:

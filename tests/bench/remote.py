@@ -1,1 +1,197 @@
-ALL = ()
+"""A host behind SSH: a real sshd on the loopback, some of it at the end of a slow line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from reconciler import loop
+from reconciler.host.agent import Agent
+from reconciler.host.bring import bring
+from reconciler.loop.world import World
+from reconciler.model.ledger import COLLECTED
+from reconciler.model.plan import Transfer
+from tests.bench.cases import Case, a_lab
+from tests.bench.figures import Figure, Taken, median, median_of, quietly, timed
+from tests.integration.lab import Lab
+from tests.integration.ssh.loopback.sshd import Sshd
+from tests.integration.ssh.loopback.user import User, ask
+
+ONE_WAY_S = 0.05
+LAUNCHED = 100
+FILE_MB = 200
+RELAY = Path(__file__).parents[1] / "integration" / "ssh" / "delay.py"
+SSHD = "/usr/sbin/sshd"
+
+
+@contextmanager
+def a_box(lab: Lab) -> Iterator[User]:
+    """One who has a lab's folders, and a server called box; what it starts ends with the lab."""
+    (lab.root / "ssh").mkdir()
+    user = User(lab.root / "ssh")
+    python = os.path.dirname(os.path.realpath(sys.executable))
+    home = lab.root / "ssh" / "box" / "home"
+    env = f"HOME={home} PATH={python}:/usr/local/bin:/usr/bin:/bin SCREENDIR={lab.screens}"
+    box = user.server(SetEnv=env, Subsystem="sftp internal-sftp")
+    user.entry(box)
+    before = os.environ.copy()
+    os.environ.update({"EXQ_SSH_CONFIG": str(user.config), "SCREENDIR": str(lab.screens)})
+    os.environ.pop("SSH_AUTH_SOCK", None)
+    try:
+        yield user
+    finally:
+        user.close()
+        os.environ.clear()
+        os.environ.update(before)
+
+
+class SlowLine:
+    """A way to a server on which all takes time, as the entry `slow` of its user's configuration."""
+
+    def __init__(self, user: User, box: Sshd) -> None:
+        self._counter = user.folder / "turns"
+        self._counter.write_text("0")
+        arguments = [box.address, str(box.port), str(ONE_WAY_S), str(self._counter)]
+        self._relay = subprocess.Popen([sys.executable, str(RELAY), *arguments], stdout=subprocess.PIPE, text=True)
+        assert self._relay.stdout is not None
+        port = int(self._relay.stdout.readline())
+        kind, key = box.host_key.with_suffix(".pub").read_text().split()[:2]
+        with user.known.open("a") as known:
+            known.write(f"[127.0.0.1]:{port} {kind} {key}\n")
+        lines = ["HostName 127.0.0.1", f"Port {port}", f"UserKnownHostsFile {user.known}", f"IdentityFile {user.key}"]
+        user.write_entry("slow", *lines, "GlobalKnownHostsFile none")
+
+    def turns(self) -> int:
+        """How often the client has spoken after the server did."""
+        return int(self._counter.read_text())
+
+    def close(self) -> None:
+        self._relay.kill()
+        self._relay.wait(timeout=10)
+        assert self._relay.stdout is not None
+        self._relay.stdout.close()
+
+
+def remote_tick(_floor_s: float) -> Iterator[Figure]:
+    """A tick that finds a remote host as it was: 20 jobs run there, 80 wait."""
+    ticks = 15
+    with a_lab() as lab, a_box(lab) as user:
+        line = SlowLine(user, user.servers[0])
+        try:
+            jobs_on(lab, "slow", 100, at_once=20)
+            with loop.open_world(lab.specs, lab.state, writable=True, env=lab.env) as world:
+                loop.tick(world)
+                run_of(world, 20)
+                before = line.turns()
+                taken = median_of(lambda: loop.tick(world), ticks)
+                turns = (line.turns() - before) / (ticks + 1)
+        finally:
+            line.close()
+    round_trip_s = 2 * ONE_WAY_S
+    name = f"steady tick of a host {round_trip_s * 1e3:.0f} ms away, 20 jobs running"
+    yield Figure(name, taken.wall_s, round_trip_s, "one round trip", "1.5 round trips", cpu_s=taken.cpu_s)
+    yield Figure("turns on the line in each of these ticks, the pulse included", turns, budget="1.5", unit="")
+
+
+def warm_request(_floor_s: float) -> Iterator[Figure]:
+    """A request over a connection that is there."""
+    with a_lab() as lab, a_box(lab) as user:
+        host = user.link()
+        ask(host)
+        warm = median_of(lambda: ask(host), 200)
+        argv = ["ssh", "-F", str(user.config), "-o", f"ControlPath={lab.root}/control", "box", "true"]
+        master = subprocess.Popen([*argv[:1], "-MN", *argv[1:-1]], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            lab.wait("the shared connection", (lab.root / "control").exists)
+            floor = median_of(lambda: subprocess.run(argv, check=True), 15)
+        finally:
+            master.terminate()
+            master.wait(10)
+    name = "warm request to a host on the loopback"
+    yield Figure(name, warm.wall_s, floor.wall_s, "ssh with ControlMaster, true", "not 44 ms", cpu_s=warm.cpu_s)
+
+
+def launches(_floor_s: float) -> Iterator[Figure]:
+    """The tick that launches 100 jobs, on a host behind SSH and here, one after the other."""
+    for launcher in ("screen", "process"):
+        there, here = [], []
+        for _ in range(3):
+            there.append(launching("box", launcher))
+            here.append(launching(None, launcher))
+        taken, floor = median(there), median(here)
+        name = f"launching {LAUNCHED} jobs on a host, {launcher}"
+        budget = "2x the floor" if launcher == "screen" else ""
+        yield Figure(name, taken.wall_s, floor.wall_s, "the same on this machine", budget, cpu_s=taken.cpu_s)
+
+
+def launching(host: str | None, launcher: str) -> Taken:
+    """The tick that launches them, after one that has connected."""
+    with a_lab() as lab, a_box(lab):
+        jobs_on(lab, host, 1, at_once=LAUNCHED + 1, launcher=launcher)
+        with loop.open_world(lab.specs, lab.state, writable=True, env=lab.env) as world:
+            loop.tick(world)
+            run_of(world, 1)
+            jobs_on(lab, host, LAUNCHED + 1, at_once=LAUNCHED + 1, launcher=launcher)
+            taken = timed(lambda: loop.tick(world))
+            assert world.last is not None
+            assert len(world.last.plan.actions) == LAUNCHED
+            run_of(world, LAUNCHED + 1)
+        return taken
+
+
+def jobs_on(lab: Lab, host: str | None, jobs: int, *, at_once: int, launcher: str = "process") -> None:
+    """A spec of jobs that take long."""
+    where = f"ssh: {host}\n" if host else ""
+    values = ", ".join(str(number) for number in range(jobs))
+    lab.spec(
+        f"project: far\n{where}cwd: /\ngpus: none\nmax_parallel: {at_once}\nlauncher: {launcher}\n"
+        f"grid: {{i: [{values}]}}\ntemplate: {{id: 'j${{i}}', cmd: 'sleep 60.${{i}}'}}\n"
+    )
+
+
+def run_of(world: World, jobs: int) -> None:
+    """Tick until so many jobs run."""
+    for _ in range(200):
+        snapshot, _done = loop.tick(world)
+        if sum(state.status == "running" for state in snapshot.plan.states.values()) == jobs:
+            return
+    raise AssertionError(f"not all {jobs} jobs run: {snapshot.plan.unknown}")
+
+
+def transfer(_floor_s: float) -> Iterator[Figure]:
+    """A large file from a host behind SSH to this machine, checksums and fsync included; the same with scp."""
+    with a_lab() as lab, a_box(lab) as user:
+        home = user.servers[0].home
+        with (home / "model").open("wb") as file:
+            for _ in range(FILE_MB):
+                file.write(os.urandom(1_000_000))
+        host, local = user.link(), Agent(str(lab.state), {})
+        ask(host)
+        brought, copied = [], []
+        for number in range(3):
+            target = lab.root / f"results{number}"
+            wanted = Transfer("p/j", 0, "box", COLLECTED, str(home), ("model",), str(target))
+            brought.append(timed(lambda wanted=wanted: bring(host, local, wanted)))
+            same_files(home / "model", target / "model")
+            argv = ["scp", "-qF", str(user.config), "box:model", str(lab.root / "copy")]
+            copied.append(timed(lambda argv=argv: quietly(argv)))
+            same_files(home / "model", lab.root / "copy")
+            shutil.rmtree(target)
+            (lab.root / "copy").unlink()
+    taken, floor = median(brought), median(copied)
+    name = f"bringing a file of {FILE_MB} MB from a host on the loopback"
+    yield Figure(name, FILE_MB / taken.wall_s, FILE_MB / floor.wall_s, "scp", unit="MB/s", cpu_s=taken.cpu_s)
+
+
+def same_files(one: Path, other: Path) -> None:
+    """Fails where two files differ."""
+    subprocess.run(["cmp", str(one), str(other)], check=True)
+
+
+REMOTE: tuple[Case, ...] = (remote_tick, warm_request, launches, transfer)
+ALL = REMOTE if os.path.exists(SSHD) and shutil.which("ssh") else ()

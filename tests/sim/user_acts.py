@@ -96,7 +96,7 @@ class Lab(Run):
 
     def _check_completions(self, snapshot: Snapshot) -> None:
         """What is completed by its outputs has written them."""
-        if any(fault.kind == STALE for fault in self.plan.hit):
+        if self.machine.ledger_lost or any(fault.kind == STALE for fault in self.plan.hit):
             return
         for action in snapshot.plan.actions:
             job = snapshot.desired.index.get(action.job)

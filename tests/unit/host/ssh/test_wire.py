@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import shutil
 import subprocess
@@ -98,9 +99,9 @@ def test_command_holds_nothing_that_a_login_shell_would_take_for_its_own() -> No
 AGENT = b'import os\nif __name__ == "exq_agent":\n    os.write(1, os.read(0, 99) + b" to the agent")\n'
 
 
-@pytest.mark.parametrize("shell", ["sh", "bash", "dash", "zsh", "csh", "tcsh", "fish", "ksh", "busybox"])
+@pytest.mark.parametrize("shell", ["sh", "bash", "dash", "zsh", "tcsh", "fish", "busybox"])
 def test_bootstrap_leaves_what_follows_the_source_to_the_agent(shell: str) -> None:
-    if shutil.which(shell) is None:
+    if shutil.which(shell) is None and not os.environ.get("CI"):
         pytest.skip(f"there is no {shell}")
     command = wire.COMMAND.replace("python3", sys.executable)
     words = [shell, "sh", "-c", command] if shell == "busybox" else [shell, "-c", command]
