@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a wish to stop, which the loop fulfils between two ticks."""
+"""SIGTERM and Ctrl-C as a wish to stop, which the loop fulfils between two ticks; SIGHUP to a service: look."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ _END = b"\0"
 class StopSignals:
     """While it is entered, the first signal sets `received` and calls `wake`; a second one interrupts at once.
 
-    `wake` runs in a thread of its own: a handler that runs inside a lock's own code may not take that lock."""
+    With a `reload`, SIGHUP calls that instead: a loop without a terminal cannot lose one.
+    Both run in a thread of their own: a handler that runs inside a lock's own code may not take that lock."""
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, wake: Callable[[], None], reload: Callable[[], None] | None = None) -> None:
         self._wake = wake
+        self._reload = reload
         self._before: dict[signal.Signals, Any] = {}
         self._read_fd = self._write_fd = self._wakeup_before = -1
         self._thread: threading.Thread | None = None
@@ -54,6 +56,8 @@ class StopSignals:
         os.close(self._read_fd)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._is_reload(number):
+            return
         self._count += 1
         if self._count > 1:
             raise KeyboardInterrupt
@@ -62,6 +66,11 @@ class StopSignals:
         """Read signal numbers until the end is written: a forked process may hold the pipe open for longer."""
         while _END not in (numbers := os.read(self._read_fd, 16)):
             for number in numbers:
-                if number in self._before and self.received is None:
+                if self._reload is not None and self._is_reload(number):
+                    self._reload()
+                elif number in self._before and self.received is None:
                     self.received = number
                     self._wake()
+
+    def _is_reload(self, number: int) -> bool:
+        return self._reload is not None and number == signal.SIGHUP

@@ -23,6 +23,7 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
     (
         "Write specs",
         (
+            Verb("init", "[DIR]", "make a specs folder with an example that runs"),
             Verb("validate", "[FILE...]", "check spec files; every mistake with its place"),
             Verb("expand", "[FILE]", "list the jobs that grids and phases turn into"),
             Verb("schema", "", "print the JSON Schema of spec files, for editors"),
@@ -31,8 +32,10 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
     (
         "Run them",
         (
+            Verb("doctor", "[HOST...]", "what is wrong with machines and specs, and what mends it"),
             Verb("diff", "[PROJECT]", "show what the loop would do now, and why"),
             Verb("run", "", "carry it out: the loop, in the foreground"),
+            Verb("service", "install|status|...", "the loop as a systemd service that starts with the machine"),
         ),
     ),
     (
@@ -63,10 +66,15 @@ VERBS: dict[str, Verb] = {verb.name: verb for _, verbs in GROUPS for verb in ver
 
 _OTHER_WORDS = {
     "apply": "run",
-    "check": "validate",
+    "check": "doctor",
+    "preflight": "doctor",
+    "scaffold": "init",
+    "new": "init",
+    "lint": "validate",
     "plan": "diff",
     "start": "run",
-    "daemon": "run",
+    "daemon": "service",
+    "systemd": "service",
     "ls": "status",
     "list": "status",
     "ps": "status",

@@ -48,11 +48,14 @@ FILES_LIMIT = 200000
 SYNCS_AT_ONCE = 8
 PART_NAME = re.compile(r"\.exq-[0-9a-f]{32}\.part\Z")
 DAEMON_ONLY = re.compile(
-    r"EXQ_(?!CONDA_HOOK$)|(STY|WINDOW|NOTIFY_SOCKET)$|WATCHDOG_|LISTEN_(FDS|PID|FDNAMES)$|SSH_(CLIENT|CONNECTION|TTY|ORIGINAL_COMMAND)$"
+    r"EXQ_(?!CONDA_HOOK$)|(STY|WINDOW|NOTIFY_SOCKET)$|WATCHDOG_|LISTEN_(FDS|PID|FDNAMES)$"
+    r"|SSH_(CLIENT|CONNECTION|TTY|ORIGINAL_COMMAND)$"
+    r"|(INVOCATION_ID|JOURNAL_STREAM|SYSTEMD_EXEC_PID)$|MEMORY_PRESSURE_"
 )
 GPU_QUERY = ["--query-gpu=index,uuid,name,memory.used,memory.total,utilization.gpu", "--format=csv,noheader,nounits"]
 APPS_QUERY = ["--query-compute-apps=pid,gpu_uuid,used_memory", "--format=csv,noheader,nounits"]
 ATTEMPT_PATH = re.compile(r"(?!\.{1,2}/)[^/\n]+/(?!\.{1,2}/)[^/\n]+/[0-9]{1,9}\Z")
+IN_SCOPE = ["systemd-run", "--user", "--scope", "--quiet", "--collect"]
 SIGNAL_RESET = "env --default-signal=INT,QUIT"
 
 Json = Dict[str, Any]
@@ -385,6 +388,7 @@ class Child:
     ) -> None:
         self.output = b""
         self.started_at = time.monotonic()
+        self.ended_at: Optional[float] = None
         self.scout = scout
         self.timed_out = scout
         self.missing = False
@@ -427,6 +431,7 @@ class Child:
             return
         try:
             self._popen.wait(max(0.0, seconds_left))
+            self.ended_at = time.monotonic()
         except subprocess.TimeoutExpired:
             self.abandon()
 
@@ -689,6 +694,70 @@ def job_environment() -> Dict[str, str]:
     return {name: value for name, value in os.environ.items() if not DAEMON_ONLY.match(name)}
 
 
+# --- systemd
+
+
+def own_user_unit() -> str:
+    """The unit of the user's own service manager that this process is in; empty when it is in none.
+
+    From a login session that manager could not move what we start without the help of the system's manager."""
+    pid = os.environ.get("MANAGERPID", "")
+    if not pid.isdigit() or not os.environ.get("XDG_RUNTIME_DIR") or not shutil.which("systemd-run"):
+        return ""
+    manager, own = cgroups_of(int(pid)), cgroups_of(os.getpid())
+    for hierarchy in ("", "name=systemd"):  # in a container the one that its systemd does not use may be seen, too
+        top, found, _ = manager.get(hierarchy, "").rpartition("/init.scope")
+        if found and own.get(hierarchy, "").startswith(top + "/"):
+            return os.path.basename(own[hierarchy])
+    return ""
+
+
+def cgroups_of(pid: int) -> Dict[str, str]:
+    """The place of a process in each hierarchy of cgroups, by what that controls."""
+    rows = [line.split(":", 2) for line in os.fsdecode(read_proc(pid, "cgroup")).splitlines()]
+    return {row[1]: row[2] for row in rows if len(row) == 3}
+
+
+class Scopes:
+    """Gives each attempt a unit of its own, so that it stays when the unit that the loop runs in is stopped.
+
+    In version 253 systemd began to end a whole scope when the kernel ends one process in it for want of memory: then
+    nobody would be left to record the exit. Older versions may not know the setting that forbids it.
+
+    `Before` is of starting, and turned round for stopping: when all is shut down the loop ends first, and does not take
+    jobs that are ended with it for failed ones."""
+
+    def __init__(self, state: str, deadline_s: float) -> None:
+        self._state = state
+        self._deadline_s = deadline_s
+        self._prefix: Optional[List[str]] = None
+
+    def forget(self) -> None:
+        """Find out anew whether it works: something could not be started."""
+        self._prefix = None
+
+    def around(self, path: str, argv: List[str]) -> List[str]:
+        """The command in a scope named after the attempt; as it is where there is no user manager to ask."""
+        if self._prefix is None:
+            self._prefix = self._find_prefix(own_user_unit())
+        if not self._prefix:
+            return argv
+        digest = hashlib.sha256(os.fsencode(f"{self._state}/{path}")).hexdigest()[:12]
+        readable = re.sub(r"[^A-Za-z0-9._]", "-", path)[:120]
+        return [*self._prefix, f"--unit=exq-{readable}-{digest}.scope", "--", *argv]
+
+    def _find_prefix(self, own_unit: str) -> List[str]:
+        if not own_unit:
+            return []
+        order = [f"--property=Before={own_unit}"]
+        for settings in ([*order, "--property=OOMPolicy=continue"], order, []):
+            trial = Child([*IN_SCOPE, *settings, "true"])
+            collect([trial], self._deadline_s)
+            if trial.exit_code == 0:
+                return [*IN_SCOPE, *settings]
+        return []
+
+
 # --- GNU screen
 
 
@@ -785,6 +854,7 @@ class Agent:
         self._screen = Screen(settings.get("screen") or "screen")
         self._processes = ProcessTable(self.state)
         self._commands = CommandChecks(self._deadline_s)
+        self._scopes = Scopes(self.state, self._deadline_s)
         self._outstanding: Dict[str, Child] = {}
         self._started: List[Tuple[str, subprocess.Popen[bytes]]] = []
         self._launch_errors: Dict[str, str] = {}
@@ -817,6 +887,7 @@ class Agent:
         return {
             "hello": self._hello,
             "probe": self._probe,
+            "doctor": self._doctor,
             "launch": self._launch,
             "revoke": self._revoke,
             "kill": self._kill,
@@ -881,6 +952,7 @@ class Agent:
         lives = {need["path"]: self._life_or_unknown(need, table) for need in attempts}
         if request.get("strays"):
             reply["strays"] = sorted({p.attempt for p in table or () if p.attempt} - set(lives))
+            reply["markers"] = self._markers()
         self._finish_tools(tools, folder_problem, reply)
         # From here on: what tells how things ended.
         reply["attempts"] = {need["path"]: self._attempt_facts(need, lives[need["path"]]) for need in attempts}
@@ -893,12 +965,19 @@ class Agent:
             reply["disk"] = self._disk()
         if request.get("index") is not None:
             if not attempts:
-                # From here on its absence means that a disk is missing, also where the first launch gets lost on its way.
+                # From here on its absence means that a disk is missing, also where the first launch is lost on its way.
                 with contextlib.suppress(OSError):  # the disk is full: nothing is launched
-                    os.makedirs(os.path.join(self.state, "attempts"), mode=0o700, exist_ok=True)
+                    make_folders(os.path.join(self.state, "attempts"))
             reply["index"] = {key: number for project in request["index"] for key, number in self._index(project)}
         reply["state"], reply["user"] = self.state, self._user
         return reply
+
+    def _markers(self) -> List[str]:
+        """What lies in the spool: attempts that have ended and have no verdict beside their files yet."""
+        try:
+            return sorted(os.listdir(os.path.join(self.state, "spool")))
+        except OSError:
+            return []  # none was ever dropped, or they are found the next time
 
     def _index(self, project: str) -> Iterator[Tuple[str, int]]:
         """The jobs of a project that have attempt folders here, each with the number of its newest. Raises OSError."""
@@ -1147,6 +1226,48 @@ class Agent:
             os.close(fd)
             os.unlink(path)
 
+    # looking before the work begins
+
+    def _doctor(self, request: Json) -> Json:
+        """A probe, and what is asked only before the work begins. It changes nothing.
+
+        `folders`: paths that jobs work in. `environments`: by key, a script that sets one up and does nothing else.
+        `session`: the longest name that a screen session will have."""
+        login = start_login_tools(self._user)
+        reply = self._probe(request)
+        query = self._outstanding.get("query")
+        screens = self._screen.folder
+        reply.update(
+            {
+                "python": platform.python_version(),
+                "nvidia_smi_s": query.ended_at - query.started_at if query and query.ended_at else None,
+                "state_folder": told(lambda: folder_facts(self.state)),
+                "screen_folder": told(lambda: folder_facts(screens)) if screens else None,
+                "session_problem": self._screen.name_problem(str(request.get("session") or "exq")),
+                "missing_programs": [name for name in NEEDED_PROGRAMS if shutil.which(name) is None],
+                "folders": {path: working_folder_problem(path) for path in request.get("folders") or []},
+                "inotify": told(inotify_facts),
+                "login": told(lambda: login_facts(login, self._user)),
+                "environments": self._environments(request.get("environments") or {}),
+            }
+        )
+        return reply
+
+    def _environments(self, wanted: Json) -> Json:
+        """What comes of setting each of them up as a job would: {"problem": "" or why not} or {"unknown"}."""
+        import tempfile  # slow to import, and seldom needed
+
+        found: Json = {}
+        folder = tempfile.mkdtemp(prefix="exq-")
+        try:
+            until, pending = time.monotonic() + SETUP_DEADLINE_S, list(wanted.items())
+            while pending:
+                batch, pending = pending[:COMMANDS_AT_ONCE], pending[COMMANDS_AT_ONCE:]
+                found.update(set_up(batch, folder, until))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return found
+
     # acting
 
     def _launch(self, request: Json) -> Json:
@@ -1235,7 +1356,7 @@ class Agent:
         log = os.open(os.path.join(folder, "log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             child = subprocess.Popen(
-                argv,
+                self._scopes.around(path, argv),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -1258,6 +1379,7 @@ class Agent:
             elif child.returncode != 0 and self._is_unclaimed(self._folder(path)):
                 said = read_file(os.path.join(self._folder(path), "log"), 4096)
                 text = first_line(said[0].decode("utf-8", "replace")) if said else ""
+                self._scopes.forget()
                 self._launch_errors[path] = text or f"the launcher ended with exit code {child.returncode}"
         self._started = running
 
@@ -1467,6 +1589,124 @@ class Agent:
             at += length
         rows = request.get("finish") or []
         return {"damaged": finish_files([(target_path(row[0], root), row) for row in rows])}
+
+
+# --- what is asked before the work begins
+
+NEEDED_PROGRAMS = ("bash", "flock", "setsid")
+SETUP_DEADLINE_S = 40.0
+
+
+def told(read: Callable[[], Json]) -> Json:
+    """A fact, or why it could not be read."""
+    try:
+        return read()
+    except (OSError, ValueError) as error:
+        return {"unknown": str(error)}
+
+
+def folder_facts(path: str) -> Json:
+    """Whose folder it is, its mode, and what kind of disk it, or the nearest folder above it, is on. Raises OSError."""
+    there = existing_folder(path)
+    stat = os.stat(there)
+    point, kind = mount_of(there)
+    return {
+        "path": path,
+        "exists": there == path,
+        "mode": stat.st_mode & 0o7777,
+        "mine": stat.st_uid == os.getuid(),
+        "owner": user_name(stat.st_uid),
+        "disk": kind,
+        "mount": point,
+    }
+
+
+def mount_of(path: str) -> Tuple[str, str]:
+    """Where the disk that a path is on is mounted, and its type. Raises OSError."""
+    real = os.path.realpath(path)
+    best = ("", "")
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+        for line in lines:
+            before, _, after = line.partition(" - ")
+            point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code.group(1), 8)), before.split()[4])
+            inside = real == point or real.startswith(point.rstrip("/") + "/")
+            if inside and len(point) >= len(best[0]):
+                best = (point, after.split()[0])
+    return best
+
+
+def working_folder_problem(path: str) -> str:
+    """Why jobs cannot work in a folder; empty when they can."""
+    where = resolve("", path)
+    if not os.path.isdir(where):
+        return f"{where} is not a folder" if os.path.lexists(where) else f"there is no folder {where}"
+    return "" if os.access(where, os.R_OK | os.X_OK) else f"{where} may not be entered"
+
+
+def inotify_facts() -> Json:
+    """The kernel's limits for this user, and how many instances its processes have. Raises OSError, ValueError."""
+    facts: Json = {"instances": 0}
+    for name in ("max_user_watches", "max_user_instances"):
+        with open(f"/proc/sys/fs/inotify/{name}", encoding="ascii") as file:
+            facts[name] = int(file.read())
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and owner_of(int(entry)) == os.getuid():
+            with contextlib.suppress(OSError):  # it ended meanwhile, or may not be looked at
+                for descriptor in os.listdir(f"/proc/{entry}/fd"):
+                    facts["instances"] += os.readlink(f"/proc/{entry}/fd/{descriptor}") == "anon_inode:inotify"
+    return facts
+
+
+def start_login_tools(user: str) -> Dict[str, Child]:
+    """Ask the login manager, where there is one."""
+    if not os.path.isdir("/run/systemd/system"):
+        return {}
+    return {
+        "linger": Child(["loginctl", "show-user", user, "-p", "Linger"]),
+        "ends_processes": Child(["loginctl", "show-session", "-p", "KillUserProcesses"]),
+    }
+
+
+def login_facts(tools: Dict[str, Child], user: str) -> Json:
+    """What becomes of this user's processes after a logout; null where the login manager does not say."""
+    collect(tools.values(), 5.0)
+    facts: Json = {"systemd": bool(tools)}
+    for name, child in tools.items():
+        said = re.search(r"=(yes|no)\s*\Z", child.text) if child.exit_code == 0 else None
+        facts[name] = said.group(1) == "yes" if said else None
+    if facts.get("linger", True) is None:  # it does not know users who are not logged in
+        facts["linger"] = os.path.exists(f"/var/lib/systemd/linger/{user}")
+    return facts
+
+
+def set_up(batch: List[Tuple[str, str]], folder: str, until: float) -> Json:
+    """Run scripts that set environments up, side by side; what came of each, by key."""
+    children = {}
+    for key, script in batch:
+        place = os.path.join(folder, hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest())
+        os.mkdir(place)
+        path = os.path.join(place, "setup.sh")
+        write_whole(path, script, 0o700)  # in no command line, where everyone could read its variables
+        shell = "bash" if shutil.which("bash") else "sh"
+        children[key] = (place, Child([shell, path], "/", dict(job_environment(), EXQ_ATTEMPT_DIR=place)))
+    collect([child for _, child in children.values()], until - time.monotonic())
+    return {key: setup_facts(place, child) for key, (place, child) in children.items()}
+
+
+def setup_facts(place: str, child: Child) -> Json:
+    """What came of one of them."""
+    if child.timed_out:
+        return {"unknown": f"setting it up took longer than {SETUP_DEADLINE_S:g} s"}
+    try:
+        said = read_file(os.path.join(place, "setup_failed"), 4096)
+    except Unreadable as error:
+        return {"unknown": str(error)}
+    lines = [line.strip() for line in child.text.splitlines() if line.strip()]
+    if said:
+        return {"problem": first_line(said[0].decode("utf-8", "replace")) or "it did not say why"}
+    if child.exit_code != 0:
+        return {"problem": f"setting it up ended with exit code {child.exit_code}: {(lines or ['no word'])[-1][:500]}"}
+    return {"problem": ""}
 
 
 # --- files that are brought elsewhere
@@ -1722,19 +1962,20 @@ class SpoolWatch:
     def poll_s(self) -> float:
         return IDLE_EXIT_S if self._watched else SPOOL_POLL_S
 
-    def changed(self, readable: bool) -> bool:
-        """Whether markers have appeared since the last call."""
-        if readable and self.fd is not None:
+    def changed(self) -> bool:
+        """Whether markers have appeared since the last call, also those that another controller has taken away."""
+        appeared = False
+        if self._watched and self.fd is not None:
             with contextlib.suppress(BlockingIOError):
                 while os.read(self.fd, 1 << 16):
-                    pass
+                    appeared = True
         try:
             names: Set[str] = set(os.listdir(self._folder))
         except OSError:
-            return False
+            return appeared
         fresh = bool(names - self._names)
         self._names = names
-        return fresh
+        return appeared or fresh
 
 
 class Connection:
@@ -1799,7 +2040,8 @@ def start_agent(request: Json) -> Tuple[Optional["Agent"], Json]:
     except OSError as error:
         kind = "disk_full" if error.errno in DISK_FULL_ERRORS else "failed"
         return None, {"error": f"the state folder {state} cannot be made: {error.strerror}", "kind": kind}
-    agent = Agent(state, request.get("settings") or {})
+    programs = {"screen": os.environ.get("SCREEN"), "nvidia_smi": os.environ.get("NVIDIA_SMI")}
+    agent = Agent(state, {**programs, **(request.get("settings") or {})})
     return agent, agent.handle({"op": "hello"})
 
 
@@ -1819,7 +2061,7 @@ def serve(read_fd: int, write_fd: int) -> None:
         if request is None:
             watched = [watch.fd] if watch and watch.fd is not None else []
             ready = select.select([read_fd, *watched], [], [], watch.poll_s if watch else IDLE_EXIT_S)[0]
-            if watch and watch.changed(watch.fd in ready):
+            if watch and watch.changed():
                 connection.send({"event": "spool"})
             if read_fd in ready and not connection.fill():
                 return
@@ -1836,7 +2078,8 @@ def serve(read_fd: int, write_fd: int) -> None:
         if agent is None or watch is None:
             return
         watch.arm()
-        watch.changed(False)
+        if watch.changed():  # while it was being answered: the answer may not tell of it
+            connection.send({"event": "spool"})
 
 
 if __name__ == "exq_agent":

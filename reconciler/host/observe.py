@@ -143,6 +143,7 @@ def _with_last_known(view: HostView, needs: Needs, previous: HostView) -> HostVi
         attempts={**_kept(previous.attempts, needs), **view.attempts},
         outputs={**previous.outputs, **view.outputs},
         preconditions={**previous.preconditions, **view.preconditions},
+        index=view.index if needs.index else previous.index,
     )
 
 

@@ -71,6 +71,14 @@ def render_job_script(job: Job, project: Project, record: AttemptRecord, attempt
     return "".join(sections)
 
 
+def render_setup(job: Job) -> str:
+    """What a job's script does before its command, and nothing more: it ends as that would if it cannot be set up.
+
+    EXQ_ATTEMPT_DIR has to name a folder for its messages."""
+    exports = "".join(f"export {name}={quote(value)}\n" for name, value in job.env.items())
+    return "#!/usr/bin/env bash\n" + exports + _SETUP_FAILED + _enter_folder(job.cwd) + _conda(job)
+
+
 def _header(job: Job, project: Project, record: AttemptRecord, attempt_dir: str) -> str:
     gpus = f"GPU {', '.join(map(str, record.gpu_indices))}" if record.gpu_indices else "no GPU"
     lines = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,8 +18,9 @@ class Waker:
     Where inotify is not to be had (no watches left, a network filesystem), `problems` says so and the loop's own
     timer is all there is."""
 
-    def __init__(self, folders: Mapping[str, Path]) -> None:
+    def __init__(self, folders: Mapping[str, Path], *, wait_max_s: float = math.inf) -> None:
         self._folders = folders
+        self._wait_max_s = wait_max_s
         self._changed: set[str] = set()
         self._event = threading.Event()
         self._observer: Any = None
@@ -36,7 +38,7 @@ class Waker:
 
     def wait(self, timeout_s: float) -> set[str]:
         """What changed since the last call; empty when the time ran out first."""
-        self._event.wait(max(0.0, timeout_s))
+        self._event.wait(max(0.0, min(timeout_s, self._wait_max_s)))
         self._event.clear()
         changed, self._changed = self._changed, set()
         return changed

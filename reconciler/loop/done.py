@@ -14,3 +14,5 @@ class Done:
     action: Action
     ok: bool
     message: str = ""
+    again: bool = False
+    """It brought up something new: look at everything at once."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection
 from dataclasses import replace
 
@@ -14,10 +13,11 @@ from reconciler.model.ledger import Ledger, Request
 from reconciler.model.needs import Needs
 from reconciler.model.snapshot import Snapshot
 from reconciler.model.spec import LOCAL_HOST, Desired
-from reconciler.planner.needs import Waiting, needs, waiting_jobs
+from reconciler.planner.needs import Waiting, index_of, needs, waiting_jobs
 from reconciler.planner.plan import plan as make_plan
 from reconciler.planner.requests import with_requests
 from reconciler.planner.same import same_facts
+from reconciler.store.collector import no_collection
 
 NOT_ASKED = Unknown("it was not looked at this time", quiet=True)
 STALE_S = 45.0
@@ -26,6 +26,7 @@ QUIET_S = 15.0
 """How long a host that answered before may take before that is news."""
 
 
+@no_collection()
 def look(world: World, *, full: bool = True, results: bool = False, woken: Collection[str] | None = None) -> Snapshot:
     """Load the specs, observe, plan. A short look (`full=False`) asks only for what an ended attempt changes.
 
@@ -89,7 +90,7 @@ def _observe(
                 here = (p for p in desired.projects.values() if p.is_on(host))
                 asked = replace(asked, outputs={job.key: job for p in here for job in p.jobs() if job.outputs})
             world.asked[host] = ask(world.agent_for(host), host, asked, world.clock())
-    until = None if world.patience_s is None else time.monotonic() + world.patience_s
+    until = None if world.patience_s is None else world.monotonic() + world.patience_s
     return Observed(
         {host: _answer(world, desired, host, until) if host in to_ask else _not_asked(world, host) for host in hosts}
     )
@@ -97,7 +98,8 @@ def _observe(
 
 def _not_asked(world: World, host: str) -> Unknown:
     before = world.last.observed.hosts.get(host) if world.last is not None else None
-    return replace(NOT_ASKED, again_at=before.again_at) if isinstance(before, Unknown) else NOT_ASKED
+    again_at = before.again_at if isinstance(before, Unknown) else None
+    return replace(NOT_ASKED, again_at=again_at, untold=host not in world.heard)
 
 
 def _name(world: World, host: str) -> str:
@@ -111,7 +113,8 @@ def _needs(
     full = full or host not in world.views
     # Of new specs nothing is known yet, so all that they ask for is looked at once.
     known = host in world.views and last is not None and last.desired.version == desired.version
-    return needs(
+    first_contact = full and host not in world.indexed and not world.is_local(host)
+    asked = needs(
         desired,
         ledger,
         Observed(dict(world.views)) if known else None,
@@ -120,15 +123,15 @@ def _needs(
         turn=world.turn,
         wanted=last.plan.wanted if last is not None else (),
         waiting=waiting,
-        index=full and host not in world.indexed and not world.is_local(host),
     )
+    return replace(asked, index=index_of(desired, host)) if first_contact else asked
 
 
 def _answer(world: World, desired: Desired, host: str, until: float | None) -> HostView | Unknown:
     """What a host says, if it has said it in time. One that is late is not waited for again."""
     asked = world.asked[host]
     silent = asked.waited or (world.last is not None and host not in world.views)
-    patience_s = None if until is None else 0.0 if silent else max(0.0, until - time.monotonic())
+    patience_s = None if until is None else 0.0 if silent else max(0.0, until - world.monotonic())
     answer = asked.reply.wait(patience_s)
     now = world.clock()
     if answer is None:
@@ -136,8 +139,9 @@ def _answer(world: World, desired: Desired, host: str, until: float | None) -> H
             world.asked[host] = replace(asked, waited=True)
             asked.reply.on_done(lambda: world.wake(news_of(host)))
         quiet = host in world.views and abs(now - asked.at) < QUIET_S
-        return Unknown("it has not answered yet", quiet=quiet)
+        return Unknown("it has not answered yet", quiet=quiet, untold=host not in world.heard)
     del world.asked[host]
+    world.heard.add(host)
     view = view_of(asked, answer, now, world.views.get(host), desired.index, remote=not world.is_local(host))
     if isinstance(view, Unknown):
         world.views.pop(host, None)  # what was known before an outage says little after it

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from reconciler.loop.moving import Moved
+from typing import TYPE_CHECKING
+
 from reconciler.loop.world import World
 from reconciler.model.ledger import JobRecord
 from reconciler.planner.transitions import mark_copied
+
+if TYPE_CHECKING:
+    from reconciler.loop.moving import Moved
 
 
 def take_moved(world: World) -> None:

@@ -70,7 +70,10 @@ def _ticks(
             return snapshot
         # Time that has come, an edit or a request: look at everything. An ended attempt: only at what it changes.
         woken_hosts = _hosts_of(woken) if wait_s > 0.0 else None
-        full = not (wait_s <= 0.0 or woken_hosts) or alarm.monotonic() - last_full_at >= _full_every_s(snapshot)
+        again = any(item.again for item in done)
+        full = (
+            again or not (wait_s <= 0.0 or woken_hosts) or alarm.monotonic() - last_full_at >= _full_every_s(snapshot)
+        )
 
 
 def _hosts_of(woken: Collection[str]) -> frozenset[str]:
@@ -92,6 +95,8 @@ def _report(report: Report | None, snapshot: Snapshot, done: Sequence[Done]) -> 
 def _wait_s(snapshot: Snapshot, done: Sequence[Done], now: float, *, stalled: bool = False) -> float:
     if any(file.unsettled for file in snapshot.desired.files):
         return UNSETTLED_SPEC_S
+    if any(item.again for item in done):
+        return 0.0
     wake_at = snapshot.plan.wake_at
     if wake_at is None:
         return RESYNC_S

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
@@ -14,7 +13,7 @@ from reconciler.loop.milestones import begin_runs, settle_runs
 from reconciler.loop.moved import take_moved
 from reconciler.loop.record import Journal, audit_actions, audit_outcomes, audit_plan, audit_requests, audit_specs
 from reconciler.loop.records import RecordsUnread, records_on
-from reconciler.loop.verdicts import repeat_verdicts
+from reconciler.loop.verdicts import repeat_far_verdicts, repeat_verdicts
 from reconciler.loop.world import World
 from reconciler.model.enums import ActionKind
 from reconciler.model.facts import HostView, Observed
@@ -32,7 +31,7 @@ from reconciler.planner.transitions import (
 )
 from reconciler.store.errors import StoreError
 from reconciler.store.failpoint import failpoint
-from reconciler.store.seen import seen_now, write_seen
+from reconciler.store.seen import seen_now
 
 PROBLEMS_SHOWN_MAX = 3
 
@@ -43,12 +42,13 @@ ENACT_S = 0.05
 class Patience:
     """How long a tick still waits for answers, all together."""
 
-    def __init__(self, whole_s: float | None) -> None:
-        self._until = None if whole_s is None else time.monotonic() + whole_s
+    def __init__(self, whole_s: float | None, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._until = None if whole_s is None else monotonic() + whole_s
 
     def left_s(self) -> float | None:
         """None: as long as it takes."""
-        return None if self._until is None else max(0.0, self._until - time.monotonic())
+        return None if self._until is None else max(0.0, self._until - self._monotonic())
 
 
 def tick(world: World, *, full: bool = True, woken: Collection[str] | None = None) -> tuple[Snapshot, tuple[Done, ...]]:
@@ -63,6 +63,7 @@ def tick(world: World, *, full: bool = True, woken: Collection[str] | None = Non
         audit_specs(world, snapshot)
         _keep_seen(world, snapshot)
         done = carry_out(world, snapshot)
+        repeat_far_verdicts(world, snapshot)
         if world.moving is not None:
             world.moving.want(snapshot.plan.transfers)
         return snapshot, done
@@ -79,7 +80,7 @@ def _keep_seen(world: World, snapshot: Snapshot) -> None:
     seen = seen_now(Observed(far), world.seen, snapshot.now)
     if seen is not world.seen:
         world.seen = seen
-        write_seen(world.paths, seen)
+        world.state.keep_seen(seen)
 
 
 def _with_transfer_problems(world: World, snapshot: Snapshot) -> Snapshot:
@@ -193,7 +194,7 @@ def _known(journal: Journal, action: Action) -> JobRecord:
 def _enact_all(world: World, snapshot: Snapshot, actions: Sequence[Action], journal: Journal) -> list[Done]:
     """Ask for everything before waiting for anything: on a host behind a connection a whole plan costs one way."""
     begun = [_begin(world, snapshot, action, journal) for action in actions]
-    patience = Patience(None if world.patience_s is None else world.patience_s + len(begun) * ENACT_S)
+    patience = Patience(None if world.patience_s is None else world.patience_s + len(begun) * ENACT_S, world.monotonic)
     return [finish(patience) for finish in begun]
 
 
@@ -247,7 +248,8 @@ def _launched(world: World, action: Launch, journal: Journal, outcome: enact.Out
     if outcome.kind == "exists":
         # another controller, or this one before it lost its ledger, has an attempt of this number there
         taken = _adopt(world, action, journal)
-        return replace(taken, message=outcome.message if taken.ok else f"{outcome.message}; {taken.message}")
+        message = outcome.message if taken.ok else f"{outcome.message}; {taken.message}"
+        return replace(taken, message=message, again=taken.ok)
     if outcome.ok:
         journal.put(mark_launched(_known(journal, action), record.number, record.launcher, record.session))
     return _done(action, outcome)

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from reconciler.host.agent import Agent
 from reconciler.host.observe import Asked
 from reconciler.host.reply import HostAgent
-from reconciler.loop.moving import Moving
 from reconciler.model.facts import HostView
 from reconciler.model.snapshot import Snapshot
 from reconciler.model.spec import LOCAL_HOST, Desired
@@ -33,6 +32,7 @@ from reconciler.store.validated import ValidatedTexts
 
 if TYPE_CHECKING:
     from reconciler.host.ssh.link import SshHost
+    from reconciler.loop.moving import Moving
 
 MOVED = "moved"
 """What an alarm calls outputs that have been brought somewhere."""
@@ -60,6 +60,7 @@ class World:
     connect: Callable[[str], HostAgent] | None = None
     """Makes the agent of another machine."""
     clock: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
     daemon: str = ""
     local_names: frozenset[str] = THIS_MACHINE
     patience_s: float | None = None
@@ -70,6 +71,8 @@ class World:
     """The last answer of each host."""
     seen: Mapping[str, Seen] = field(default_factory=dict)
     """Since when each other machine answers, or does not."""
+    heard: set[str] = field(default_factory=set)
+    """Hosts that have answered, or were found not to."""
     indexed: set[str] = field(default_factory=set)
     """Hosts that have told which attempts they have."""
     last: Snapshot | None = None
@@ -135,7 +138,7 @@ def open_world(
             audit = AuditTrail(paths, clock)
             opened.callback(audit.close)
         ledger = opened.enter_context(LedgerStore.open(paths, writable=writable))
-        remote = {**settings, "state": env.get("EXQ_REMOTE_STATE") or None}
+        remote = {"state": env.get("EXQ_REMOTE_STATE") or None}
         wake = on_event or (lambda _news: None)
         connect = Connections(remote, lambda host: wake(news_of(host)))
         opened.callback(connect.close)
@@ -154,6 +157,8 @@ def open_world(
             local_names=THIS_MACHINE | {socket.gethostname(), *env.get("EXQ_HOST", "").split()},
         )
         if writable:
+            from reconciler.loop.moving import Moving  # those who only read do without it
+
             world.seen = read_seen(paths)
             world.moving = Moving(world.agent_for, lambda: wake(MOVED), now=clock)
             opened.callback(world.moving.close)

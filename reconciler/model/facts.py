@@ -15,12 +15,13 @@ class Unknown:
     """A probe failed: not the same as nothing there.
 
     `quiet`: it was not made or has no answer yet, which is no news. `since`: when it last had one. `again_at`: when it
-    may be tried again."""
+    may be tried again. `untold`: its first answer is awaited, so nothing is known yet of what it has."""
 
     message: str
     quiet: bool = False
     since: float | None = None
     again_at: float | None = None
+    untold: bool = False
 
 
 class SessionState(Enum):
@@ -198,6 +199,8 @@ class HostView:
     """By attempt path, `project/id/number`."""
     strays: tuple[str, ...] = ()
     """Attempt paths of this state folder that live on the host and were not asked for."""
+    markers: tuple[str, ...] = ()
+    """Names of the files in its spool: attempts that ended there and have no verdict beside their files yet."""
     index: Mapping[str, int] = field(default_factory=dict)
     """Jobs that have attempt folders there, each with the number of its newest; filled at the first contact."""
     outputs: Mapping[str, OutputFacts | Unknown] = field(default_factory=dict)

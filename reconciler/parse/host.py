@@ -63,6 +63,7 @@ def _view(raw: Raw, blank: HostView) -> HostView:
         disk=_part(raw, "disk", parse_disk, blank.disk),
         attempts=_each(raw, "attempts", parse_attempt),
         strays=tuple(sorted(set(texts(raw, "strays")))) if "strays" in raw else blank.strays,
+        markers=tuple(texts(raw, "markers")) if "markers" in raw else (),
         outputs=_each(raw, "outputs", parse_outputs),
         preconditions={job: parse_preconditions(answers) for job, answers in preconditions.items()},
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from reconciler.model.enums import JobStatus, Reason
+from reconciler.model.enums import ActionKind, JobStatus, Reason
 from reconciler.model.ledger import COLLECTED, JobRecord
 from reconciler.model.plan import Transfer
 from reconciler.model.spec import Job, Phase, Project
@@ -24,6 +24,10 @@ def inputs_refusal(draft: Draft, project: Project, phase: Phase, host: str) -> R
 
 
 def _inputs_refusal(draft: Draft, project: Project, phase: Phase, host: str) -> Refusal | None:
+    just = next((key for key in _completed_just_now(draft, project, phase, host)), None)
+    if just is not None:
+        draft.wake(draft.now)
+        return Refusal(Reason.INPUTS_ELSEWHERE, f"{just} has just completed; its outputs are brought next")
     missing = list(_missing(draft, project, phase, host))
     if not missing:
         return None
@@ -55,6 +59,14 @@ def _pushed_to(project: Project, phase: Phase) -> Iterator[str]:
         for other in project.phases:
             if phase.name in other.depends_on:
                 yield from project.hosts_of(other)
+
+
+def _completed_just_now(draft: Draft, project: Project, phase: Phase, host: str) -> Iterator[str]:
+    """Jobs that this very plan completes elsewhere: the ledger does not tell yet where their outputs are."""
+    needed = {job.key for name in phase.depends_on for job in project.phase(name).jobs if job.outputs}
+    for action in draft.actions:
+        if action.kind is ActionKind.COMPLETE and action.job in needed and action.host != host:
+            yield action.job
 
 
 def _missing(draft: Draft, project: Project, phase: Phase, host: str) -> Iterator[Transfer]:

@@ -8,7 +8,7 @@ from reconciler.model.enums import ActionKind, JobStatus, Reason
 from reconciler.model.facts import HostView, OutputFacts, PreconditionFacts, Unknown
 from reconciler.model.ledger import AttemptRecord, JobRecord, Verdict
 from reconciler.model.plan import Settle
-from reconciler.model.spec import Job, Phase, Project
+from reconciler.model.spec import Job, Project
 from reconciler.planner.backoff import INFRA_REASONS, counted_attempts
 from reconciler.planner.draft import Draft
 from reconciler.planner.limits import INFRA_DELAY_MAX_S, RELEASE_POLL_S, RETRY_JITTER
@@ -24,8 +24,10 @@ class Candidate:
     message: str
 
 
-def review_job(draft: Draft, project: Project, phase: Phase, job: Job) -> Candidate | None:
-    """Say where a job without an open attempt stands; return it if it may start as far as its own record goes."""
+def review_job(draft: Draft, project: Project, job: Job, hosts: tuple[str, ...]) -> Candidate | None:
+    """Say where a job without an open attempt stands; return it if it may start as far as its own record goes.
+
+    `hosts` are those of its phase."""
     record = draft.ledger.jobs.get(job.key)
     if record is not None and record.completed is not None:
         _completed(draft, job, record, record.completed)
@@ -38,7 +40,7 @@ def review_job(draft: Draft, project: Project, phase: Phase, job: Job) -> Candid
         draft.put(job, JobStatus.STUCK, Reason.STOPPED_BY_USER, message)
         return None
     if record is None or not record.attempts:
-        return _never_tried(draft, job, record, project.hosts_of(phase))
+        return _never_tried(draft, job, record, hosts)
     return _tried(draft, project, job, record)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from reconciler.model.enums import ActionKind, JobStatus, LauncherKind, Reason
-from reconciler.model.facts import Gpu, HostView, OutputFacts
+from reconciler.model.facts import Gpu, HostView, OutputFacts, Unknown
 from reconciler.model.ledger import AttemptRecord, JobRecord
 from reconciler.model.names import AttemptRef, session_name
 from reconciler.model.plan import Launch
@@ -16,7 +16,6 @@ from reconciler.planner.inputs import inputs_refusal
 from reconciler.planner.jobs import Candidate, blocked_by
 from reconciler.planner.placement import Room, Rooms
 
-
 HOSTS_SAID_MAX = 4
 """How many hosts are named when none of them has room."""
 
@@ -26,13 +25,30 @@ _CAPACITY = (Reason.NO_FREE_GPU, Reason.NO_FREE_SLOT)
 
 def fill(draft: Draft, project: Project, phase: Phase, candidates: Sequence[Candidate], rooms: Rooms) -> None:
     """Launch candidates of open phases in their order while there is room; hold the others with the reason."""
-    hosts = project.hosts_of(phase)
+    here = [rooms[host] for host in project.hosts_of(phase)]
+    untold = _untold(draft, project)
     for candidate in candidates:
         refusal = _paused(draft, project, candidate.job)
+        if refusal is None and untold is not None and not (candidate.record and candidate.record.attempts):
+            refusal = untold
         if refusal is None:
-            refusal = _place(draft, project, phase, candidate, [rooms[host] for host in hosts])
+            refusal = _place(draft, project, phase, candidate, here)
         if refusal is not None:
             draft.put(candidate.job, JobStatus.PENDING, refusal.reason, refusal.message)
+
+
+def _untold(draft: Draft, project: Project) -> Refusal | None:
+    """Why jobs that the ledger has not seen yet cannot start: a host that is about to answer may have them.
+
+    One that the ledger knows attempts of has nothing new to tell."""
+    hosts = [placement.host for placement in project.placements]
+    views = {host: draft.view(host) for host in hosts if len(hosts) > 1}
+    awaited = {host for host, view in views.items() if isinstance(view, Unknown) and view.untold}
+    if awaited:
+        awaited -= {attempt.host for record in draft.ledger.jobs.values() for attempt in record.attempts}
+    if not awaited:
+        return None
+    return Refusal(Reason.HOST_UNKNOWN, f"{min(awaited)} has not told yet whether it has it")
 
 
 def _place(draft: Draft, project: Project, phase: Phase, candidate: Candidate, rooms: Sequence[Room]) -> Refusal | None:
@@ -73,6 +89,8 @@ def _in_turn(candidate: Candidate, rooms: Sequence[Room]) -> Sequence[Room]:
 
 def _joined(refusals: Mapping[str, Refusal]) -> Refusal:
     """One reason for all hosts, with what each says."""
+    if len(refusals) == 1:
+        return next(iter(refusals.values()))
     ranked = sorted(refusals.values(), key=lambda refusal: refusal.reason not in _CAPACITY)
     if len({refusal.message for refusal in ranked}) == 1:
         return ranked[0]

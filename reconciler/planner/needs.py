@@ -30,11 +30,9 @@ def needs(
     turn: int,
     wanted: Collection[str] = (),
     waiting: Mapping[str, Waiting] | None = None,
-    index: bool = False,
 ) -> Needs:
     """One request for one host. `wanted` is that of the last plan: those jobs are looked at in any case.
 
-    `index`: ask for all attempts that the host has of these projects (at the first contact with another machine).
     `previous` None: nothing is known of these specs yet, so all waiting jobs are looked at. `waiting` is that of
     `waiting_jobs`, where the caller has it.
 
@@ -79,7 +77,6 @@ def needs(
         gpus=uses_gpus,
         disk=True,
         strays=full,
-        index=tuple(name for name, project in desired.projects.items() if project.is_on(host)) if index else (),
     )
 
 
@@ -163,3 +160,8 @@ def _may_start(job: Job, record: JobRecord) -> bool:
         return True
     last = counted[-1]
     return last.verdict is not None and last.retry_at is not None
+
+
+def index_of(desired: Desired, host: str) -> tuple[str, ...]:
+    """The projects whose attempts a host is to list at the first contact: all that may run there."""
+    return tuple(name for name, project in desired.projects.items() if project.is_on(host))

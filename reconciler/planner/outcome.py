@@ -54,6 +54,9 @@ ENDED_ON_PURPOSE = frozenset(
 )
 """Kill reasons that explain the end of an attempt better than its exit code."""
 
+SHUTDOWN_SIGNALS = frozenset({1, 9, 15})
+"""SIGHUP, SIGKILL, SIGTERM: how a host that goes down ends what runs on it."""
+
 
 def read_attempt(attempt: AttemptRecord, view: HostView, job: Job | None, success: SuccessRule, now: float) -> Finding:
     """Judge an attempt that has no verdict yet. `job` is None when the specs no longer name it."""
@@ -174,7 +177,8 @@ def _exited(
     if code == 0 and not wants:
         return _completed(attempt, code, exited.at)
     if code != 0:
-        return _failed(facts, exited.at, code)
+        rebooted = facts.started is not None and facts.started.payload.boot_id != view.boot_id
+        return _failed(facts, exited.at, code, rebooted=rebooted and attempt.kill_reason is None)
     if exited.at <= now < exited.at + OUTPUT_GRACE_S:
         return Live(Reason.RUNNING, "ended with exit code 0, its outputs are awaited", exited.at + OUTPUT_GRACE_S)
     return Ended(JobStatus.FAILED_OTHER, Reason.OUTPUT_MISSING, _missing(job, outputs), exited.at, code)
@@ -189,11 +193,14 @@ def _completed(attempt: AttemptRecord, code: int | None, at: float) -> Ended:
     return Ended(JobStatus.COMPLETED, Reason.SUCCEEDED, "exit 0", at, code)
 
 
-def _failed(facts: AttemptFacts, at: float, code: int) -> Ended:
+def _failed(facts: AttemptFacts, at: float, code: int, *, rebooted: bool) -> Ended:
+    """`rebooted`: by the time anybody looked."""
     if facts.setup_error is not None:
         return Ended(JobStatus.FAILED_OTHER, Reason.ENVIRONMENT_BROKEN, facts.setup_error, at, code)
     assert facts.exited is not None
     reason, message = classify_failure(facts.exited, facts.log_tail)
+    if reason is Reason.KILLED_BY_SIGNAL and rebooted and facts.exited.signal in SHUTDOWN_SIGNALS:
+        reason, message = Reason.HOST_REBOOTED, f"the host went down while it ran (exit {code})"
     return Ended(status_of(reason), reason, message, at, code)
 
 

@@ -13,7 +13,6 @@ from reconciler.model.spec import Job, Placement, Project
 from reconciler.planner.draft import Draft, Refusal
 from reconciler.planner.limits import DISK_FREE_MIN_MIB, DISK_POLL_S, GPU_UNKNOWN_POLL_S, RELEASE_POLL_MAX_S
 
-
 Leases = set[tuple[str, str]]
 """GPUs that are taken: host and UUID."""
 

@@ -71,10 +71,11 @@ def _plan_project(draft: Draft, project: Project, leased: Leases) -> None:
 
 def _review_phase(draft: Draft, project: Project, phase: Phase) -> list[Candidate]:
     found: list[Candidate] = []
+    hosts = project.hosts_of(phase)
     for job in phase.jobs:
         if job.key in draft.states:
             continue
-        candidate = review_job(draft, project, phase, job)
+        candidate = review_job(draft, project, job, hosts)
         if candidate is not None:
             found.append(candidate)
     return found

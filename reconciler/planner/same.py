@@ -11,7 +11,7 @@ from reconciler.model.facts import DiskFacts, Gpu, HostView, Observed, Unknown
 _PLENTY_MIB = 64
 """With this much free disk no decision depends on how much it is."""
 _APART = ("gpus", "disk")
-_NO_NEWS = ("observed_at", "booted_at", "asked", "round_trip_s")
+_NO_NEWS = ("observed_at", "booted_at", "asked", "round_trip_s", "markers")
 _telling = attrgetter(*(field.name for field in fields(HostView) if field.name not in (*_APART, *_NO_NEWS)))
 _telling_of_gpu = attrgetter(*(field.name for field in fields(Gpu) if field.name != "utilization_percent"))
 

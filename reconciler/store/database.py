@@ -7,7 +7,6 @@ survives a power loss.
 
 from __future__ import annotations
 
-import gc
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -18,6 +17,7 @@ from zlib import crc32
 
 from reconciler.model.ledger import JobRecord, ProjectRun
 from reconciler.store.atomic import TEMPORARY_PREFIX, write_atomic
+from reconciler.store.collector import no_collection
 from reconciler.store.contents import Changes, Contents
 from reconciler.store.errors import StoreError, StoreFull
 from reconciler.store.records import RUN, RecordDamaged, job_to_text, jobs_from_texts, parse_json, to_json
@@ -191,7 +191,7 @@ def read_all(connection: sqlite3.Connection, path: Path) -> Contents:
     connection.execute("BEGIN")
     try:
         _check_version(connection, path)
-        with _no_collection():
+        with no_collection():
             return Contents(
                 _jobs(connection),
                 _runs(connection),
@@ -262,15 +262,3 @@ def _checked(rows: Iterable[tuple[object, object]]) -> list[str]:
             raise Damaged("a record does not match its checksum")
         texts.append(text.decode("ascii"))
     return texts
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Loading makes many objects and no cycles: the garbage collector would only walk them again and again."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

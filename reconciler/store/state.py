@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from reconciler.model.ledger import JobRecord, Request
-from reconciler.store import rebuild, requests
+from reconciler.store import rebuild, requests, seen
 from reconciler.store.atomic import mapped
 from reconciler.store.paths import StatePaths
 
@@ -32,6 +33,10 @@ class StateFolder:
         """The markers in the spool: attempts without a verdict beside their files. Raises StoreError."""
         with mapped("read", self._paths.spool):
             return frozenset(os.listdir(self._paths.spool)) if self._paths.spool.is_dir() else frozenset()
+
+    def keep_seen(self, hosts: Mapping[str, seen.Seen]) -> None:
+        """Since when each host answers or not. Raises StoreError or StoreFull."""
+        seen.write_seen(self._paths, hosts)
 
     def rebuild_job(self, key: str) -> JobRecord | None:
         """What the attempt folders of a job tell; None when there are none."""

@@ -30,7 +30,8 @@ def main(names: list[str]) -> int:
 def _row(figure: Figure) -> str:
     ratio = f"{figure.value / figure.floor:.1f}" if figure.floor else ""
     floor = f"{figure.format(figure.floor)} ({figure.floor_is})" if figure.floor else ""
-    return f"| {figure.name} | {figure.format(figure.value)} | {figure.format_cpu()} | {floor} | {ratio} | {figure.budget} |"
+    cells = [figure.name, figure.format(figure.value), figure.format_cpu(), floor, ratio, figure.budget]
+    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

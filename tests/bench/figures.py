@@ -46,6 +46,8 @@ class Taken:
 
 def seconds(value_s: float) -> str:
     """A time for people."""
+    if value_s < 1e-3:
+        return f"{value_s * 1e6:.0f} µs"
     return f"{value_s * 1e3:.1f} ms" if value_s < 1 else f"{value_s:.2f} s"
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 import copy
 import json
 import os
-import statistics
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from queue import SimpleQueue
 from typing import Any
@@ -20,7 +19,6 @@ from typing import Any
 from reconciler import loop
 from reconciler.host.agent import VERSION, Agent
 from reconciler.host.ssh import wire
-from reconciler.host.ssh.closers import Closers
 from reconciler.host.ssh.link import SshHost
 from reconciler.loop.world import World
 from reconciler.model.spec import LOCAL_HOST
@@ -64,8 +62,8 @@ def fleet_ticks(_floor_s: float) -> Iterator[Figure]:
 
 
 def _figure(name: str, taken: Taken, budget: str) -> Figure:
-    """CPU time is what counts here: by the clock, the playing of the hosts is in it."""
-    return Figure(f"{name}, CPU", taken.cpu_s, budget=budget, cpu_s=taken.cpu_s)
+    """CPU time is what counts: by the clock, the playing of the hosts is in it."""
+    return Figure(f"{name} (CPU)", taken.cpu_s, budget=budget)
 
 
 def replan(world: World) -> None:
@@ -127,7 +125,9 @@ def _all_busy(agent: _Overheard, world: World) -> bool:
 class _Overheard(Agent):
     """The agent, with its answers kept."""
 
-    probes: list[Json] = []
+    def __init__(self, state: str, settings: Json) -> None:
+        super().__init__(state, settings)
+        self.probes: list[Json] = []
 
     def handle(self, request: Json) -> Json:
         reply = super().handle(request)
@@ -151,7 +151,7 @@ class Played:
         self._links.append(made)
         return made
 
-    def cost(self, action: Any) -> Taken:
+    def cost(self, action: Callable[[], object]) -> Taken:
         """What it takes, without the playing."""
         before = self._cost_s
         taken = timed(action)

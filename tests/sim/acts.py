@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING
 
-from tests.sim.machine import COLLEAGUE, SOCKETS, Process
+from tests.sim.machine import COLLEAGUE, SOCKETS, Machine, Process
 from tests.sim.scenarios import Happening
 
 if TYPE_CHECKING:
@@ -14,9 +14,16 @@ if TYPE_CHECKING:
 DAY_S = 86_400.0
 
 
-def _pick(run: Run, *roles: str) -> Process | None:
-    found = [process for process in run.machine.procs.values() if process.role in roles]
+def _pick(run: Run, *roles: str) -> tuple[Machine, Process] | None:
+    machines = run.fleet.machines.values()
+    found = [(machine, process) for machine in machines for process in machine.procs.values() if process.role in roles]
     return run.machine.rng.choice(found) if found else None
+
+
+def _end(run: Run, *roles: str) -> None:
+    found = _pick(run, *roles)
+    if found is not None:
+        found[0].end(found[1], 137)
 
 
 def _reboot(run: Run) -> None:
@@ -40,29 +47,25 @@ def _minutes_back(run: Run) -> None:
 
 def _kill_screen(run: Run) -> None:
     """SIGKILL: its socket stays behind, dead."""
-    screen = _pick(run, "screen")
-    if screen is not None:
-        run.machine.end(screen, 137)
+    _end(run, "screen")
 
 
 def _remove_socket(run: Run) -> None:
     """A cleaner of temporary files."""
-    sockets = list(run.machine.disk.children[SOCKETS])
+    disks = [machine.disk for machine in run.fleet.machines.values()]
+    sockets = [(disk, path) for disk in disks for path in disk.children[SOCKETS]]
     if sockets:
-        run.machine.disk.unlink(run.machine.rng.choice(sockets))
+        disk, path = run.machine.rng.choice(sockets)
+        disk.unlink(path)
 
 
 def _kill_payload(run: Run) -> None:
     """The kernel's OOM killer."""
-    payload = _pick(run, "payload", "grandchild")
-    if payload is not None:
-        run.machine.end(payload, 137)
+    _end(run, "payload", "grandchild")
 
 
 def _kill_shim(run: Run) -> None:
-    shim = _pick(run, "shim")
-    if shim is not None:
-        run.machine.end(shim, 137)
+    _end(run, "shim")
 
 
 def _kill_loops(run: Run) -> None:
@@ -76,27 +79,30 @@ def _lose_ledger(run: Run) -> None:
 
 def _remove_folder(run: Run) -> None:
     """`rm -r` of an attempt folder."""
-    disk = run.machine.disk
-    claims = [path for path in disk.entries if path.endswith("/claim")]
+    disks = [machine.disk for machine in run.fleet.machines.values()]
+    claims = [(disk, path) for disk in disks for path in disk.entries if path.endswith("/claim")]
     if claims:
-        folder = run.machine.rng.choice(claims).rpartition("/")[0]
+        disk, claim = run.machine.rng.choice(claims)
+        folder = claim.rpartition("/")[0]
         for path in list(disk.children[folder]):
             disk.unlink(path)
         disk.unlink(folder)
 
 
 def _full(run: Run) -> None:
-    run.machine.disk.full = True
+    _machine(run).disk.full = True
 
 
 def _room(run: Run) -> None:
-    run.machine.disk.full = False
+    for machine in run.fleet.machines.values():
+        machine.disk.full = False
 
 
 def _colleague(run: Run) -> None:
-    if run.machine.gpus:
-        gpu = run.machine.rng.choice(run.machine.gpus)
-        run.machine.spawn("foreign", uid=COLLEAGUE, name=b"python", gpus={gpu.uuid: 30_000})
+    machine = _machine(run)
+    if machine.gpus:
+        gpu = machine.rng.choice(machine.gpus)
+        machine.spawn("foreign", uid=COLLEAGUE, name=b"python", gpus={gpu.uuid: 30_000})
 
 
 def _colleagues_leave(run: Run) -> None:
@@ -104,13 +110,58 @@ def _colleagues_leave(run: Run) -> None:
 
 
 def _lose_gpu(run: Run) -> None:
-    if run.machine.gpus:
-        run.machine.gpus[0].lost = True
+    machine = _machine(run)
+    if machine.gpus:
+        machine.gpus[0].lost = True
 
 
 def _mend_gpus(run: Run) -> None:
-    for gpu in run.machine.gpus:
-        gpu.lost = False
+    for machine in run.fleet.machines.values():
+        for gpu in machine.gpus:
+            gpu.lost = False
+
+
+def _machine(run: Run) -> Machine:
+    """One of them."""
+    machines = list(run.fleet.machines.values())
+    return run.machine.rng.choice(machines) if len(machines) > 1 else machines[0]
+
+
+def _host(run: Run) -> Machine | None:
+    """One that no loop runs on."""
+    hosts = list(run.fleet.hosts)
+    return run.machine.rng.choice(hosts) if hosts else None
+
+
+def _cut(run: Run) -> None:
+    """A host cannot be reached for a while."""
+    host = _host(run)
+    if host is not None:
+        run.fleet.cut[host.name] = run.machine.true + run.machine.rng.choice((5.0, 40.0, 300.0))
+
+
+def _heal(run: Run) -> None:
+    run.fleet.cut.clear()
+
+
+def _host_power(run: Run) -> None:
+    host = _host(run)
+    if host is not None:
+        run.fleet.reboot(host, power=True)
+
+
+def _host_reboot(run: Run) -> None:
+    host = _host(run)
+    if host is not None:
+        run.fleet.reboot(host, power=False)
+
+
+def _host_clock(run: Run) -> None:
+    """The clock of a host is set, by days."""
+    host = _host(run)
+    if host is not None:
+        host.offset += run.machine.rng.choice((-2 * DAY_S, DAY_S))
+        host.set_time(0.0)
 
 
 def _delete_specs(run: Run) -> None:
@@ -176,6 +227,11 @@ ACTS: dict[str, Happening] = {
     "room": _room,
     "colleague": _colleague,
     "colleagues-leave": _colleagues_leave,
+    "cut": _cut,
+    "heal": _heal,
+    "host-power": _host_power,
+    "host-reboot": _host_reboot,
+    "host-clock": _host_clock,
     "lose-gpu": _lose_gpu,
     "mend-gpus": _mend_gpus,
     "delete-specs": _delete_specs,
@@ -189,7 +245,7 @@ ACTS: dict[str, Happening] = {
     "pause": _ask("pause"),
     "resume": _ask("resume"),
 }
-AMENDS = ("room", "colleagues-leave", "mend-gpus", "unrename-specs")
+AMENDS = ("room", "heal", "colleagues-leave", "mend-gpus", "unrename-specs")
 """What ends all that may last, so that a run can converge."""
 
 Act = tuple[float, str]

@@ -39,7 +39,7 @@ class Case:
         scenario = ALL[self.scenario]
         if self.acts:
             merged = sorted((*scenario.happenings, *happenings_of(self.acts)), key=lambda entry: entry[0])
-            scenario = replace(scenario, happenings=tuple(merged))
+            scenario = replace(scenario, happenings=tuple(merged), mixed=True)
         run = Run(scenario, self.seed, self.faults, record=record)
         run.lost_events = self.lost_events
         return run

@@ -8,9 +8,10 @@ from operator import is_
 from typing import Any
 
 from reconciler.loop.done import Done
+from reconciler.loop.moving import Moving
 from reconciler.loop.run import RESYNC_S, _wait_s
 from reconciler.loop.tick import tick
-from reconciler.loop.world import World
+from reconciler.loop.world import MOVED, World
 from reconciler.model.ledger import AttemptRecord
 from reconciler.model.plan import Plan
 from reconciler.model.snapshot import Snapshot
@@ -22,11 +23,14 @@ from reconciler.store.errors import StoreError, StoreFull
 from reconciler.store.ledger import LedgerStore
 from reconciler.store.writer import Writer
 from tests.sim import product
-from tests.sim.fake_os import Path
+from tests.sim.fake_os import OS, Path
 from tests.sim.faults import FAIL, SimCrash
+from tests.sim.fleet import Fleet
 from tests.sim.machine import Machine
 
 SPECS = "/sim/specs"
+PATIENCE_S = 1.0
+"""As `exq run` waits for hosts."""
 PASSED: set[str] = set()
 """Spec texts that the schema was satisfied with, kept over all runs for speed."""
 
@@ -135,7 +139,10 @@ import_module("reconciler.loop.look").make_plan = WITNESS  # type: ignore[attr-d
 class Daemon:
     """One loop: it dies, it is started again, and all it keeps is its state folder."""
 
-    def __init__(self, machine: Machine, state: str, database: Database, number: int, folder: str = SPECS) -> None:
+    def __init__(
+        self, fleet: Fleet, machine: Machine, state: str, database: Database, number: int, folder: str = SPECS
+    ) -> None:
+        self.fleet = fleet
         self.machine = machine
         self.state = state
         self.database = database
@@ -151,7 +158,8 @@ class Daemon:
         """Spec files that loaded at some time."""
         self.next_at = 0.0
         self.last_full_at = float("-inf")
-        self.starts_again_at = 0.0
+        self.woken: set[str] = set()
+        """What had news since the last tick."""
         self.lives = 0
         self.ticks = 0
         self.paths = product.paths.StatePaths(Path(state))
@@ -163,7 +171,7 @@ class Daemon:
         store = LedgerStore(self.paths, SimWriter(machine, self.database, self.paths))
         store._take(*store._source.load())
         self.lives += writable
-        return World(
+        world = World(
             specs=product.specs.SpecFolder(Path(self.specs), texts, PASSED),
             texts=texts,
             paths=self.paths,
@@ -172,18 +180,49 @@ class Daemon:
             audit=self.audit if writable else None,  # type: ignore[arg-type]
             agents={LOCAL_HOST: product.SimAgent(self.state)},
             clock=lambda: machine.now,
+            monotonic=lambda: machine.uptime,
             daemon=f"{self.number}-{self.lives}",
+            connect=lambda host: self.fleet.connect(host, self),
         )
+        if writable and len(self.fleet.machines) > 1:
+            world.patience_s = PATIENCE_S
+            world.wake = self.hear
+            world.moving = Moving(
+                world.agent_for,
+                lambda: self.hear(MOVED),
+                now=world.clock,
+                monotonic=world.monotonic,
+                threads=False,
+            )
+        return world
 
-    def tick(self, *, full: bool) -> bool:
+    def hear(self, news: str) -> None:
+        """There is news: it wakes the loop, unless that gets lost."""
+        lost = self.fleet.lost_events
+        if not lost or self.machine.rng.random() >= lost:
+            self.woken.add(news)
+
+    @property
+    def due(self) -> float:
+        """The true time of its next tick."""
+        return self.next_at + self.machine.epoch
+
+    @property
+    def where(self) -> str:
+        """Its state folder, and on which machine that is."""
+        return f"{self.machine.name}:{self.state}" if self.machine.name else self.state
+
+    def tick(self, *, full: bool, woken: frozenset[str] | None = None) -> bool:
         """One tick; False when the loop died in it."""
         self.ticks += 1
         before = self.snapshot
-        alive = self._try_tick(full)
+        OS.m = self.machine
+        self.woken.clear()
+        alive = self._try_tick(full, woken)
         self.looked = self.snapshot is not before
         return alive
 
-    def _try_tick(self, full: bool) -> bool:
+    def _try_tick(self, full: bool, woken: frozenset[str] | None) -> bool:
         machine = self.machine
         try:
             if self.world is None:
@@ -191,7 +230,7 @@ class Daemon:
                 self.paths.ensure()
                 self.world = self.open()
                 full = True
-            self.snapshot, self.done = tick(self.world, full=full)
+            self.snapshot, self.done = tick(self.world, full=full, woken=None if full else woken)
         except (SimCrash, StoreError):
             # `exq run` ends with the message of a StoreError, and systemd starts it again
             if self.world is not None and self.world.last is not None:
@@ -203,8 +242,10 @@ class Daemon:
     def rest_s(self) -> float:
         """How long the loop sleeps now, as loop/run.py has it."""
         assert self.snapshot is not None
-        until = self.last_full_at + RESYNC_S - self.machine.uptime
+        world = self.world
+        move_s = world.moving.wait_s() if world is not None and world.moving is not None else None
         return min(
-            _wait_s(self.snapshot, self.done, self.machine.now, stalled=self.world is not None and self.world.stalled),
-            max(0.0, until),
+            _wait_s(self.snapshot, self.done, self.machine.now, stalled=world is not None and world.stalled),
+            RESYNC_S if move_s is None else move_s,
+            max(0.0, self.last_full_at + RESYNC_S - self.machine.uptime),
         )

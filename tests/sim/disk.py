@@ -152,8 +152,8 @@ class Disk:
         inode.data += data
         inode.mtime_ns = self.now_ns
 
-    def truncate(self, inode: Inode) -> None:
-        inode.data = b""
+    def truncate(self, inode: Inode, size: int = 0) -> None:
+        inode.data = inode.data[:size]
         inode.mtime_ns = self.now_ns
 
     def put(self, path: str, data: bytes, *, sync: bool = True) -> None:

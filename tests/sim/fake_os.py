@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import io
 import os
 import posixpath
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from types import TracebackType
 from typing import Any
@@ -95,6 +98,9 @@ class _Entry:
     def is_dir(self, *, follow_symlinks: bool = True) -> bool:
         return self.inode.kind == FOLDER
 
+    def is_symlink(self) -> bool:
+        return False
+
 
 class _Entries(list[_Entry]):
     def __enter__(self) -> _Entries:
@@ -115,11 +121,17 @@ class _FakePath:
     abspath = staticmethod(posixpath.normpath)
     realpath = staticmethod(posixpath.normpath)
     splitext = staticmethod(posixpath.splitext)
+    split = staticmethod(posixpath.split)
 
     @staticmethod
     @lru_cache(maxsize=1 << 14)
     def expanduser(path: str) -> str:
         return HOME + path[1:] if path.startswith("~") else path
+
+    @staticmethod
+    def isfile(path: str) -> bool:
+        found = OS.m.disk.entries.get(path)
+        return found is not None and found.kind != FOLDER
 
     @staticmethod
     def isdir(path: str) -> bool:
@@ -142,6 +154,7 @@ class _Statvfs:
     def __init__(self, free_mib: int) -> None:
         self.f_bavail = free_mib
         self.f_frsize = 1 << 20
+        self.f_blocks = 100_000
 
 
 class FakeOs:
@@ -149,7 +162,7 @@ class FakeOs:
 
     O_RDONLY, O_WRONLY, O_RDWR = os.O_RDONLY, os.O_WRONLY, os.O_RDWR
     O_CREAT, O_EXCL, O_TRUNC, O_APPEND = os.O_CREAT, os.O_EXCL, os.O_TRUNC, os.O_APPEND
-    O_NONBLOCK, O_DIRECTORY, O_CLOEXEC = os.O_NONBLOCK, os.O_DIRECTORY, os.O_CLOEXEC
+    O_NONBLOCK, O_DIRECTORY, O_CLOEXEC, O_NOFOLLOW = os.O_NONBLOCK, os.O_DIRECTORY, os.O_CLOEXEC, os.O_NOFOLLOW
     path = _FakePath
     PathLike = os.PathLike
     strerror = staticmethod(os.strerror)
@@ -168,6 +181,15 @@ class FakeOs:
         """From now on, all happens there."""
         self.m = machine
         self._files.clear()
+
+    @contextmanager
+    def on(self, machine: Machine) -> Iterator[None]:
+        """Meanwhile, all happens there."""
+        outer, self.m = self.m, machine
+        try:
+            yield
+        finally:
+            self.m = outer
 
     def open(self, path: str | os.PathLike[str], flags: int, mode: int = 0o777) -> int:
         path = os.fspath(path)
@@ -229,6 +251,22 @@ class FakeOs:
         return self.m.disk.stat(os.fspath(path))
 
     lstat = stat
+
+    def chmod(self, path: str, mode: int) -> None:
+        self.m.disk.get(path).mode = mode
+
+    def fchmod(self, fd: int, mode: int) -> None:
+        self._files[fd][1].mode = mode
+
+    def utime(self, fd: int, ns: tuple[int, int]) -> None:
+        self._files[fd][1].mtime_ns = ns[1]
+
+    def truncate(self, fd: int, size: int) -> None:
+        self.m.disk.truncate(self._files[fd][1], size)
+
+    def seek(self, fd: int, at: int) -> None:
+        path, inode, _ = self._files[fd]
+        self._files[fd] = (path, inode, at)
 
     def _change(self, name: str, path: str) -> str | None:
         kind = self.m.op("write", f"{name} {path}")
@@ -312,6 +350,10 @@ class FakeOs:
         return USER
 
     @staticmethod
+    def sched_getaffinity(_pid: int) -> set[int]:
+        return {0, 1}
+
+    @staticmethod
     def sysconf(_name: str) -> int:
         return 100
 
@@ -345,8 +387,15 @@ class File:
         return OS.write(self._fd, data.encode() if self._text else data)
 
     def seek(self, at: int) -> None:
-        path, inode, _ = OS._files[self._fd]
-        OS._files[self._fd] = (path, inode, at)
+        OS.seek(self._fd, at)
+
+    def truncate(self, size: int) -> None:
+        OS.truncate(self._fd, size)
+
+    def readinto(self, buffer: memoryview) -> int:
+        data = OS.read(self._fd, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
     def read(self, size: int = 1 << 30) -> Any:
         data = OS.read(self._fd, size)
@@ -363,6 +412,16 @@ def fake_open(where: str | int, mode: str = "r", **_: object) -> Any:
     if where.endswith("/shim.sh"):
         return io.StringIO(SHIM_TEXT)
     return File(OS.open(where, os.O_RDONLY), mode)
+
+
+class FakeFcntl:
+    """`fcntl`, for files that are written by one agent at a time here."""
+
+    LOCK_EX, LOCK_NB, LOCK_SH = fcntl.LOCK_EX, fcntl.LOCK_NB, fcntl.LOCK_SH
+
+    @staticmethod
+    def flock(_fd: int, _operation: int) -> None:
+        """Nobody else has it."""
 
 
 class FakeTime:

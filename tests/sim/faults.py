@@ -18,12 +18,33 @@ STALE = "stale"
 GARBAGE = "garbage"
 POWER = "power"
 KILL_SHIM = "kill-shim"
+REFUSE = "refuse"
+LOSE_REQUEST = "lose-request"
+LOSE_REPLY = "lose-reply"
+LATE = "late"
+PARTITION = "partition"
+RESTART = "restart-agent"
+SLOW = "slow"
+HOST_REBOOT = "host-reboot"
 
 WRITE_KINDS = (CRASH_BEFORE, CRASH_AFTER, FAIL, HANG, POWER)
 READ_KINDS = (FAIL, GARBAGE, STALE)
 TOOL_KINDS = (FAIL, HANG, STALE, GARBAGE, CRASH_AFTER)
 HANDLE_KINDS = (CRASH_BEFORE, CRASH_AFTER, FAIL, HANG, STALE, GARBAGE)
 SHIM_KINDS = (FAIL, KILL_SHIM, POWER)
+LINK_KINDS = (
+    CRASH_BEFORE,
+    CRASH_AFTER,
+    REFUSE,
+    LOSE_REQUEST,
+    LOSE_REPLY,
+    LATE,
+    PARTITION,
+    RESTART,
+    SLOW,
+    GARBAGE,
+    HOST_REBOOT,
+)
 LOOP_KINDS = (CRASH_BEFORE, CRASH_AFTER, FAIL, HANG)
 
 KINDS = {
@@ -33,12 +54,13 @@ KINDS = {
     "handle": HANDLE_KINDS,
     "shim": SHIM_KINDS,
     "loop": LOOP_KINDS,
+    "link": LINK_KINDS,
     "signal": (CRASH_BEFORE, CRASH_AFTER, FAIL),
     "spawn": (CRASH_BEFORE, CRASH_AFTER, FAIL, GARBAGE),
 }
 """By class of operation, what may happen to it. GARBAGE of a spawn: it says that it worked, and nothing runs."""
 
-COSTS_ATTEMPTS = frozenset({POWER, KILL_SHIM})
+COSTS_ATTEMPTS = frozenset({POWER, KILL_SHIM, HOST_REBOOT})
 """Faults that end payloads, so that an attempt may have to be run again."""
 
 

@@ -68,6 +68,7 @@ class Start:
     attempt: str
     at: float
     gpus: tuple[str, ...]
+    host: str = ""
 
     @property
     def job(self) -> str:
@@ -77,9 +78,26 @@ class Start:
 class Machine:
     """All the truth. `violations` is what the oracles found wrong."""
 
-    def __init__(self, seed: int, faults: FaultPlan, gpus: int = 0) -> None:
+    def __init__(
+        self, seed: int | str, faults: FaultPlan, gpus: int = 0, *, name: str = "", beside: Machine | None = None
+    ) -> None:
+        """`beside`: the first machine, with which it shares the truth about jobs."""
+        self.name = name
+        self.has_loop = beside is None
+        self.peers: list[Machine] = [self] if beside is None else beside.peers
+        if beside is not None:
+            self.peers.append(self)
+        self.catch_up: Callable[[float], None] = lambda _true: None
+        """Let the other hosts come to a true time."""
         self.rng = Random(seed)
         self.faults = faults
+        self.epoch = 0.0 if beside is None else beside.true - 1000.0
+        self.down_until = 0.0
+        """The true time at which it is up again."""
+        self.answers: dict[str, tuple[str, int]] = {}
+        """The last answer of each tool: what a stale one says again."""
+        self.files: dict[str, tuple[bytes, float] | None] = {}
+        """What the last read of each file gave: what a stale one gives again. A file server may be that late."""
         self.uptime = 1000.0
         self.offset = 1_700_000_000.0
         self.boot = 1
@@ -92,12 +110,14 @@ class Machine:
         self.late_memory: list[tuple[str, int, float]] = []
         self.sticky_screens = 0
         """How many of the next screens stay when their command ends."""
-        self.starts: list[Start] = []
+        self.starts: list[Start] = [] if beside is None else beside.starts
         self.intents: dict[str, Callable[[str], bool]] = {}
         """By state folder: whether an attempt is durably intended."""
-        self.violations: list[str] = []
+        self.violations: list[str] = [] if beside is None else beside.violations
         self.acting: tuple[str, str] | None = None
         """The state folder and attempt that the agent is killing."""
+        self.forgotten: set[str] = set() if beside is None else beside.forgotten
+        """Hosts that a user gave up: what runs there may run elsewhere, too."""
         self.ledger_lost = False
         """With an attempt folder lost in a power failure too, nothing is left that knows of an attempt."""
         self.frozen = False
@@ -122,8 +142,23 @@ class Machine:
         return self.uptime + self.offset
 
     @property
+    def true(self) -> float:
+        """The time that all machines share, and none of their clocks shows."""
+        return self.uptime + self.epoch
+
+    @property
     def boot_id(self) -> str:
-        return f"boot-{self.boot}"
+        return f"boot-{self.name}{self.boot}"
+
+    @property
+    def running(self) -> bool:
+        """One of its processes is just doing something."""
+        return self._running
+
+    def freeze(self, frozen: bool) -> None:
+        """From now on, nothing happens on any machine, or things go on."""
+        for machine in self.peers:
+            machine.frozen = frozen
 
     def set_time(self, uptime: float) -> None:
         self.uptime = max(self.uptime, uptime)
@@ -306,6 +341,8 @@ class Machine:
         attempt, state = process.attempt, process.state
         assert attempt is not None and state is not None
         job = attempt.rpartition("/")[0]
+        if len(self.peers) > 1:
+            self._check_other_hosts(attempt, state)
         for other in self.procs.values():
             if other is process or other.role not in TREE or other.attempt is None:
                 continue
@@ -316,9 +353,24 @@ class Machine:
                 self.wrong(f"S10: {attempt} starts on {sorted(held)} while {other.role} of {other.attempt} lives")
         if not self.intents[state](attempt):
             self.wrong(f"S9: {attempt} starts without a durable intent")
-        if any(start.attempt == attempt and start.state == state for start in self.starts) and not self.ledger_lost:
+        if any(start.attempt == attempt and start.state == state for start in self.starts) and not self.traces_lost:
             self.wrong(f"S1: {attempt} runs twice")
-        self.starts.append(Start(state, attempt, self.now, gpus_of(process)))
+        self.starts.append(Start(state, attempt, self.now, gpus_of(process), self.name))
+
+    def _check_other_hosts(self, attempt: str, state: str) -> None:
+        """S1 over all machines: a job lives at most once, unless a user has given up the host of the other."""
+        self.catch_up(self.true)
+        job = attempt.rpartition("/")[0]
+        for machine in self.peers:
+            for other in machine.procs.values() if machine is not self else ():
+                of = (other.attempt or "").rpartition("/")[0]
+                if other.role in TREE and other.state == state and of == job and machine.name not in self.forgotten:
+                    self.wrong(f"S1: {attempt} starts on {self.name} while {other.attempt} lives on {machine.name}")
+
+    @property
+    def traces_lost(self) -> bool:
+        """Nothing may be left that knows of some attempt."""
+        return self.peers[0].ledger_lost
 
     # disasters
 
@@ -337,9 +389,19 @@ class Machine:
         self.boot += 1
         self._next_pid = FIRST_PID
         downtime = 40.0
+        self.epoch += self.uptime + downtime - 10.0
         self.offset += self.uptime + downtime - 10.0
         self.uptime = 10.0
         self.set_time(10.0)
+
+    def restart(self, *, power: bool) -> None:
+        """A reboot, after which other processes of the user come up under the pids of those that are gone."""
+        before = [(p.pid, p.start_ticks) for p in self.procs.values() if p.role in ("payload", "shim")]
+        self.reboot(power=power)
+        for pid, ticks in before:
+            self._next_pid = pid
+            self.spawn("innocent", name=b"bash", cmdline=b"bash").start_ticks = ticks
+        self.power_failed = self.loop_dead = False
 
 
 TREE = frozenset({"payload", "grandchild"})

@@ -196,7 +196,7 @@ def _failures_are_reboots() -> list[Patch]:
 
 
 def _revoke_without_claim() -> list[Patch]:
-    return [(enact, "revoke", lambda agent, path: enact.Outcome(ok=True))]
+    return [(enact, "revoke", lambda agent, path, patience_s=None: enact.Outcome(ok=True))]
 
 
 def _launch_without_journal() -> list[Patch]:

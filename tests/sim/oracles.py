@@ -10,8 +10,10 @@ from reconciler.model.enums import ActionKind, JobStatus, LauncherKind, Reason
 from reconciler.model.facts import AttemptFacts, HostView, Unknown
 from reconciler.model.plan import Action, Kill, Launch, Settle
 from reconciler.model.snapshot import Snapshot
+from reconciler.model.spec import LOCAL_HOST
 from reconciler.planner.plan import plan
 from tests.sim.daemon import WITNESS, Daemon
+from tests.sim.fake_os import OS
 from tests.sim.faults import STALE
 from tests.sim.machine import SOCKETS, Machine
 
@@ -19,12 +21,15 @@ if TYPE_CHECKING:
     from tests.sim.run import Run
 
 
+AHEAD_S = 0.5
+
+
 def check_snapshot(machine: Machine, daemon: Daemon) -> None:
     """Judge one decision."""
     snapshot = daemon.snapshot
     assert snapshot is not None
     for action in snapshot.plan.actions:
-        _on_facts(machine, snapshot, action)
+        _on_facts(daemon, snapshot, action)
         if isinstance(action, Launch):
             _phase_is_open(machine, snapshot, action)
             _delay_is_over(machine, snapshot, action)
@@ -35,8 +40,14 @@ def check_snapshot(machine: Machine, daemon: Daemon) -> None:
     _every_job_has_a_reason(machine, snapshot)
 
 
-def _on_facts(machine: Machine, snapshot: Snapshot, action: Action) -> None:
+def host_of(daemon: Daemon, action: Action) -> Machine:
+    """The machine that an action is for."""
+    return daemon.machine if action.host == LOCAL_HOST else daemon.fleet.machines[action.host]
+
+
+def _on_facts(daemon: Daemon, snapshot: Snapshot, action: Action) -> None:
     """S3: what cannot be taken back rests on facts."""
+    machine = daemon.machine
     view = snapshot.observed.hosts.get(action.host)
     what = f"{action.kind} {action.path} ({action.reason})"
     if not isinstance(view, HostView):
@@ -48,10 +59,11 @@ def _on_facts(machine: Machine, snapshot: Snapshot, action: Action) -> None:
         if isinstance(action, Kill) and action.sessions and not isinstance(view.sessions, tuple):
             machine.wrong(f"S3: {what} with unknown screens")
     if isinstance(action, Launch):
-        _launch_on_facts(machine, snapshot, action, view, what)
+        _launch_on_facts(daemon, snapshot, action, view, what)
 
 
-def _launch_on_facts(machine: Machine, snapshot: Snapshot, action: Launch, view: HostView, what: str) -> None:
+def _launch_on_facts(daemon: Daemon, snapshot: Snapshot, action: Launch, view: HostView, what: str) -> None:
+    machine, host = daemon.machine, host_of(daemon, action)
     assert action.record is not None
     if action.record.launcher == LauncherKind.SCREEN and isinstance(view.sessions, Unknown):
         machine.wrong(f"S3: {what} with unknown screens")
@@ -64,8 +76,8 @@ def _launch_on_facts(machine: Machine, snapshot: Snapshot, action: Launch, view:
     used = {gpu.uuid: gpu.used_mib for gpu in view.gpus}
     for uuid in action.gpus:
         mib = used.get(uuid)
-        looked_at = int((snapshot.now - machine.offset) * 100)
-        for process in machine.procs.values():
+        looked_at = int((snapshot.now - machine.offset + machine.epoch - host.epoch) * 100)
+        for process in host.procs.values():
             theirs = process.role == "foreign" and uuid in process.gpus and process.start_ticks < looked_at
             if theirs and not any(fault.kind == STALE for fault in machine.faults.hit):
                 machine.wrong(f"S10: {what} onto {uuid}, which a colleague uses")
@@ -77,7 +89,7 @@ def _end_is_not_overlooked(daemon: Daemon, action: Settle) -> None:
     """S3: who has seen that all of an attempt is dead can read its exit record too, so none is judged without it."""
     if action.revoke or action.reason not in (Reason.PAYLOAD_VANISHED, Reason.LAUNCH_LOST):
         return  # where the claim decides, a shim may have been quicker
-    record = daemon.machine.disk.entries.get(f"{daemon.state}/attempts/{action.path}/exit.json")
+    record = host_of(daemon, action).disk.entries.get(f"{daemon.state}/attempts/{action.path}/exit.json")
     if record is not None and record.data.endswith(b"\n"):
         daemon.machine.wrong(f"S3: {action.path} is settled as {action.reason}, and its exit record is there")
 
@@ -174,16 +186,22 @@ def check_diff(daemon: Daemon) -> None:
     world = daemon.world
     if world is None:
         return
-    machine = daemon.machine
-    machine.frozen = True
-    kept = (world.last, world.turn, world.waiting)
+    machine, fleet = daemon.machine, daemon.fleet
+    fleet.catch_up_hosts(machine.true)
+    if any(host.true > machine.true + AHEAD_S for host in fleet.hosts) or world.asked:
+        return  # an answer is still on its way: the host has gone on meanwhile
+    kept = (world.last, world.turn, world.waiting, world.views, world.indexed)
+    world.views, world.indexed = dict(world.views), set(world.indexed)
+    machine.freeze(True)
     try:
-        one = look(world)
-        two = look(world)
-        diff = look(daemon.open(writable=False))
+        with OS.on(machine):
+            one = look(world)
+            two = look(world)
+            diff = look(daemon.open(writable=False))
     finally:
-        world.last, world.turn, world.waiting = kept
-        machine.frozen = False
+        world.last, world.turn, world.waiting, world.views, world.indexed = kept
+        world.asked.clear()
+        machine.freeze(False)
     unchanged = _known_probes(one) == _known_probes(two)
     if unchanged and not one.plan.wanted and one.plan.plan_id != two.plan.plan_id:
         machine.wrong(f"S4: a second look plans {_words(two.plan.actions)} instead of {_words(one.plan.actions)}")
@@ -207,10 +225,14 @@ def _same_facts(daemon: Daemon, diff: Snapshot, loop: Snapshot) -> bool:
     )
 
 
-def _known_probes(snapshot: Snapshot) -> list[tuple[bool, bool, frozenset[str]]]:
-    """Which probes answered, and the launchers that failed: those are known only to the loop that started them."""
+def _known_probes(snapshot: Snapshot) -> list[tuple[bool, bool, frozenset[str], float]]:
+    """Which probes answered, the launchers that failed (which only the loop knows that started them), and what a host's
+    clock is taken for, which each world knows to a second only."""
     views = [view for view in snapshot.observed.hosts.values() if isinstance(view, HostView)]
-    return [(isinstance(v.sessions, Unknown), isinstance(v.gpus, Unknown), _launch_errors(v)) for v in views]
+    return [
+        (isinstance(v.sessions, Unknown), isinstance(v.gpus, Unknown), _launch_errors(v), round(v.clock_ahead_s, 1))
+        for v in views
+    ]
 
 
 def _launch_errors(view: HostView) -> frozenset[str]:
@@ -228,7 +250,7 @@ def starts_by_job(machine: Machine) -> dict[tuple[str, str], int]:
 def ends_by_job(daemons: list[Daemon]) -> dict[tuple[str, str], str]:
     """The last status of every job."""
     return {
-        (daemon.state, key): str(state.status)
+        (daemon.where, key): str(state.status)
         for daemon in daemons
         if daemon.snapshot is not None
         for key, state in daemon.snapshot.plan.states.items()
@@ -280,12 +302,17 @@ def check_end(run: Run) -> None:
     if any(daemon.snapshot and _adopts(daemon.snapshot) for daemon in run.daemons):
         return
     lied_to = any(fault.kind == STALE for fault in run.plan.hit)  # an old listing hides a screen for good
-    for process in machine.procs.values():
-        if process.role == "screen" and (lied_to or not _has_socket(machine, process.pid)):
+    for host in run.fleet.machines.values():
+        _check_host_at_end(run, host, lied_to)
+
+
+def _check_host_at_end(run: Run, host: Machine, lied_to: bool) -> None:
+    for process in host.procs.values():
+        if process.role == "screen" and (lied_to or not _has_socket(host, process.pid)):
             continue
         if process.attempt is not None:
-            machine.wrong(f"L1: all is settled, and {process.role} {process.pid} of {process.attempt} is still there")
+            host.wrong(f"L1: all is settled, and {process.role} {process.pid} of {process.attempt} is still there")
     for state in run.scenario.states:
-        left = list(machine.disk.children.get(f"{state}/spool", ()))
-        if left and not machine.ledger_lost:  # a marker of an attempt that nothing knows any more stays
-            machine.wrong(f"L1: all is settled, and the spool holds {left}")
+        left = list(host.disk.children.get(f"{state}/spool", ()))
+        if left and not host.traces_lost:  # a marker of an attempt that nothing knows any more stays
+            host.wrong(f"L1: all is settled, and the spool holds {left}")

@@ -52,7 +52,8 @@ class Payload:
         self.kind = words[1] if len(words) > 1 else "ok"
         self.seconds = float(words[2].rstrip(".") or 0) if len(words) > 2 else 1.0
         self.output = words[3] if len(words) > 3 else "-"
-        self.number = float(words[4]) if len(words) > 4 else 0.0
+        self.needed = words[4] if len(words) > 4 else ""
+        self.number = float(words[4]) if len(words) > 4 and self.kind != "needs" else 0.0
         self.gpus = gpus
         self.folder = folder
 
@@ -141,6 +142,14 @@ class Payload:
         self._write()
         self._log(ERROR_TEXT)
         return 1
+
+    def _needs(self) -> Script:
+        """Exit 1 without the file whose name stands in the place of a number."""
+        yield self.seconds
+        if f"/sim/{self.needed}" not in self.machine.disk.entries:
+            self._log(ERROR_TEXT)
+            return 1
+        return 0 if self._write() else 1
 
     def _hang(self) -> Script:
         """All is written, and then it does not end (an upload that is stuck)."""

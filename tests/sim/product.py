@@ -14,7 +14,7 @@ from pathlib import Path as RealPath
 from typing import Any
 
 import reconciler
-from tests.sim.fake_os import OS, FakeTime, Path, fake_open
+from tests.sim.fake_os import OS, FakeFcntl, FakeTime, Path, fake_open
 from tests.sim.faults import FAIL, GARBAGE, STALE
 from tests.sim.machine import USER
 from tests.sim.tools import Child, FakeShutil, FakeSubprocess, collect
@@ -53,7 +53,8 @@ requests = _store(
     "requests", os=OS, mapped=atomic.mapped, sync_folder=atomic.sync_folder, write_atomic=atomic.write_atomic
 )
 rebuild = _store("rebuild", os=OS, mapped=atomic.mapped, requests=requests)
-state = _store("state", os=OS, mapped=atomic.mapped, rebuild=rebuild, requests=requests)
+seen = _store("seen", write_atomic=atomic.write_atomic)
+state = _store("state", os=OS, mapped=atomic.mapped, rebuild=rebuild, requests=requests, seen=seen)
 last_good = _store("last_good", write_atomic=atomic.write_atomic)
 paths = _store("paths", mapped=atomic.mapped, sync_folder=atomic.sync_folder)
 
@@ -84,6 +85,7 @@ def _agent() -> Any:
     module.subprocess = FakeSubprocess
     module.shutil = FakeShutil
     module.open = fake_open
+    module.fcntl = FakeFcntl
     module.Child = Child
     module.collect = collect
     module.resolve = lru_cache(maxsize=1 << 14)(module.resolve)  # pure, and the same few paths in every look
@@ -94,17 +96,14 @@ def _agent() -> Any:
 agent = _agent()
 
 
-FILES: dict[str, tuple[bytes, float] | None] = {}
-"""What the last read of each file gave: what a stale one gives again. A file server may be that late."""
-
-
 def _read_file(path: str, limit: int = 1 << 20) -> tuple[bytes, float] | None:
     kind = OS.m.op("read", path)
     if kind == FAIL:
         raise agent.Unreadable(f"{path} cannot be read: {os.strerror(errno.EIO)}")
     inode = OS.m.disk.entries.get(path)
     found = (inode.data[:limit], inode.mtime_ns / 1e9) if inode is not None else None
-    previous, FILES[path] = FILES.get(path), found
+    known = OS.m.files
+    previous, known[path] = known.get(path), found
     if kind == STALE and not path.endswith("/exit.json"):
         return previous
     if kind == GARBAGE and found is not None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from reconciler.loop.run import RESYNC_S, _full_every_s, finished
-from reconciler.model.enums import RequestKind
-from tests.sim import oracles, product, tools
+from reconciler.loop.run import RESYNC_S, SPOOL, _full_every_s, _hosts_of, finished
+from reconciler.model.enums import JobStatus, RequestKind
+from tests.sim import oracles, product
 from tests.sim.daemon import Daemon, Database
 from tests.sim.fake_os import OS
 from tests.sim.faults import Fault, FaultPlan, SimCrash
+from tests.sim.fleet import HOME, ROUNDING_S, Fleet
 from tests.sim.machine import COLLEAGUE, Machine
 from tests.sim.scenarios import Scenario
 from tests.sim.screens import user_screen
@@ -51,105 +52,160 @@ class Run:
         self.scenario = scenario
         self.plan = FaultPlan.of(faults)
         self.plan.record = [] if record else None
-        self.machine = machine = Machine(seed, self.plan, scenario.gpus)
+        self.fleet = Fleet(seed, self.plan, scenario.gpus)
+        self.machine = machine = self.fleet.home
         OS.use(machine)
-        tools.ANSWERS.clear()
-        product.FILES.clear()
         self.began = machine.uptime
         self.elapsed_before = 0.0
-        self.lost_events = 0.0
         self.audit_every = audit_every
-        self.disasters = 0
         self.happenings = list(scenario.happenings)
         machine.sticky_screens = scenario.sticky_screens
-        self.write_specs()
+        self._put_specs(machine)
         for index, mib in scenario.foreign:
             uuid = machine.gpus[index].uuid
             machine.spawn("foreign", uid=COLLEAGUE, name=b"python", gpus={uuid: mib})
         machine.advance(5.0)
         self.began = machine.uptime
-        databases = {state: Database() for state in scenario.states}
-        self.daemons = [
-            Daemon(machine, state, databases[state], number, scenario.folders[min(number, len(scenario.folders) - 1)])
-            for number, state in enumerate(scenario.states)
-        ]
-        machine.frozen = True
+        for host in scenario.hosts:
+            self.fleet.add(host.name, host.gpus, host.ahead_s).sticky_screens = scenario.sticky_screens
+        self.daemons = self._daemons()
+        machine.freeze(True)
         for daemon in self.daemons:
-            machine.disk.folders(daemon.state)
-            daemon.paths.ensure()
-            machine.intents[daemon.state] = self._intents(daemon)
-        machine.frozen = False
-        machine.disk.sync_all_names()
+            with OS.on(daemon.machine):
+                daemon.machine.disk.folders(daemon.state)
+                daemon.paths.ensure()
+            for other in self.fleet.machines.values():
+                other.intents[daemon.state] = self._intents(daemon.state)
+        machine.freeze(False)
+        for other in self.fleet.machines.values():
+            other.disk.sync_all_names()
 
-    @staticmethod
-    def _intents(daemon: Daemon) -> Callable[[str], bool]:
+    def _daemons(self) -> list[Daemon]:
+        scenario = self.scenario
+        databases: dict[tuple[str, str], Database] = {}
+        made = []
+        for number, state in enumerate(scenario.states):
+            name = scenario.loops[number] if scenario.loops else HOME
+            machine = self.fleet.machines[name]
+            machine.has_loop = True
+            database = databases.setdefault((name, state), Database())
+            folder = scenario.folders[min(number, len(scenario.folders) - 1)]
+            made.append(Daemon(self.fleet, machine, state, database, number, folder))
+        for name in scenario.loops:
+            self._put_specs(self.fleet.machines[name])
+        return made
+
+    def _intents(self, state: str) -> Callable[[str], bool]:
         def intended(attempt: str) -> bool:
-            return attempt in daemon.database.attempts
+            return any(attempt in daemon.database.attempts for daemon in self.daemons if daemon.state == state)
 
         return intended
+
+    @property
+    def lost_events(self) -> float:
+        """The share of wake-ups that never come."""
+        return self.fleet.lost_events
+
+    @lost_events.setter
+    def lost_events(self, share: float) -> None:
+        self.fleet.lost_events = share
+
+    @property
+    def loop_machines(self) -> list[Machine]:
+        return list(dict.fromkeys(daemon.machine for daemon in self.daemons))
 
     # what happens to the world
 
     def edit(self, path: str, text: str) -> None:
-        for folder in set(self.scenario.folders):
-            if not self.machine.disk.full:
-                self.machine.disk.put(f"{folder}/{path}", text.encode())
+        for machine in self.loop_machines:
+            for folder in set(self.scenario.folders):
+                if not machine.disk.full:
+                    machine.disk.put(f"{folder}/{path}", text.encode())
 
     def write_specs(self) -> None:
         """As the scenario has them."""
+        for machine in self.loop_machines:
+            self._put_specs(machine)
+
+    def _put_specs(self, machine: Machine) -> None:
         for number, folder in enumerate(dict.fromkeys(self.scenario.folders)):
             for name, text in {**self.scenario.specs, **(self.scenario.more if number else {})}.items():
                 try:
-                    self.machine.disk.put(f"{folder}/{name}", text.encode())
+                    machine.disk.put(f"{folder}/{name}", text.encode())
                 except OSError:
                     continue  # the disk is full
 
     def delete(self, path: str) -> None:
-        for folder in set(self.scenario.folders):
-            if f"{folder}/{path}" in self.machine.disk.entries:
-                self.machine.disk.unlink(f"{folder}/{path}")
-        self.machine.disk.sync_all_names()
+        for machine in self.loop_machines:
+            for folder in set(self.scenario.folders):
+                if f"{folder}/{path}" in machine.disk.entries:
+                    machine.disk.unlink(f"{folder}/{path}")
+            machine.disk.sync_all_names()
 
     def reboot(self, *, power: bool) -> None:
-        """All daemons and processes end; other processes of the user come up under the pids of those that are gone."""
-        machine = self.machine
-        before = [(p.pid, p.start_ticks) for p in machine.procs.values() if p.role in ("payload", "shim")]
-        self.elapsed_before += machine.uptime - self.began
-        machine.reboot(power=power)
-        self.began = machine.uptime
-        self.disasters += 1
-        for pid, ticks in before:
-            machine._next_pid = pid
-            machine.spawn("innocent", name=b"bash", cmdline=b"bash").start_ticks = ticks
-        machine.power_failed = machine.loop_dead = False
+        """The first machine goes down and comes up: its daemons and processes end."""
+        self._reboot(self.machine, power=power)
+
+    def _reboot(self, machine: Machine, *, power: bool) -> None:
+        if machine is self.machine:
+            self.elapsed_before += machine.uptime - self.began
+        machine.restart(power=power)
+        if machine is self.machine:
+            self.began = machine.uptime
+        self.fleet.disasters += 1
         for daemon in self.daemons:
-            daemon.world = None
-            daemon.next_at = 0.0
+            if daemon.machine is machine:
+                daemon.world = None
+                daemon.next_at = 0.0
+
+    @property
+    def disasters(self) -> int:
+        """How often a machine went down."""
+        return self.fleet.disasters
 
     def colleagues_leave(self) -> None:
-        for process in list(self.machine.procs.values()):
-            if process.role == "foreign":
-                self.machine.end(process, 0)
+        for machine in self.fleet.machines.values():
+            for process in list(machine.procs.values()):
+                if process.role == "foreign":
+                    machine.end(process, 0)
 
     def request(self, kind: str, target: str) -> None:
         machine = self.machine
         if machine.disk.full:
             return
-        machine.frozen = True
+        machine.freeze(True)
         machine.set_time(machine.uptime + 0.001)  # no two requests come at one time
-        for daemon in self.daemons[:1]:
-            product.requests.submit(daemon.paths, RequestKind(kind), target, "u", machine.now)
-        machine.frozen = False
+        with OS.on(machine):
+            for daemon in self.daemons[:1]:
+                product.requests.submit(daemon.paths, RequestKind(kind), target, "u", machine.now)
+        machine.freeze(False)
         for daemon in self.daemons:
             daemon.next_at = 0.0
 
     def lose_ledger(self) -> None:
         """Its file is deleted, and no loop has it in memory."""
         for daemon in self.daemons:
+            if daemon.machine is not self.machine:
+                continue
             daemon.world = None
             daemon.database.contents = None
             daemon.database.version += 1
         self.machine.ledger_lost = True
+
+    def forget(self, host: str) -> None:
+        """A user gives a host up."""
+        self.machine.forgotten.add(host)
+        self.request("forget_host", host)
+
+    def expect_completed(self, project: str) -> None:
+        """L1: all jobs of a project are over by now, where at most one thing went wrong."""
+        if len(self.plan.faults) > 1 or self.lost_events or self.scenario.mixed:
+            return
+        for daemon in self.daemons:
+            states = daemon.snapshot.plan.states.values() if daemon.snapshot else ()
+            for state in states:
+                if state.project == project and state.status is not JobStatus.COMPLETED:
+                    self.machine.wrong(f"L1: {state.job} is {state.status} by now: {state.message}")
 
     def kill_screen(self, job: str) -> None:
         """SIGKILL: its socket stays, dead."""
@@ -172,7 +228,7 @@ class Run:
         quiet = ticks = 0
         while quiet < QUIET_TICKS * len(self.daemons) and ticks < TICKS_MAX and not self.machine.violations:
             self._happen()
-            daemon = min(self.daemons, key=lambda daemon: daemon.next_at)
+            daemon = min(self.daemons, key=lambda daemon: daemon.due)
             self._sleep_until(daemon)
             ticks += 1
             quiet = quiet + 1 if self._tick(daemon) else 0
@@ -194,46 +250,58 @@ class Run:
         while self.happenings and self.happenings[0][0] <= self.elapsed:
             self.happenings.pop(0)[1](self)
             for daemon in self.daemons:
-                daemon.next_at = min(daemon.next_at, self.machine.uptime)  # inotify
+                daemon.next_at = min(daemon.next_at, daemon.machine.uptime)  # inotify
 
     def _sleep_until(self, daemon: Daemon) -> None:
-        """Sleep until the daemon's time, a marker in the spool or the next happening."""
+        """Sleep until the daemon's time, news of a host, a marker in the spool or the next happening."""
         machine = self.machine
-        until = daemon.next_at
+        until = daemon.due
         if self.happenings:
-            until = min(until, machine.uptime + max(0.0, self.happenings[0][0] - self.elapsed))
-        while machine.uptime < until:
-            at = machine.next_event_at()
-            step = until if at is None else min(until, max(at, machine.uptime))
+            until = min(until, machine.true + max(0.0, self.happenings[0][0] - self.elapsed))
+        while machine.true < until - ROUNDING_S and not daemon.woken:
+            at = self.fleet.next_event_at()
+            step = until if at is None else min(until, max(at, machine.true))
             try:
-                machine.advance(max(0.0, step - machine.uptime))
+                self.fleet.catch_up(step)
             except SimCrash:
-                self.reboot(power=True)
+                self._power_failed()
                 return
-            if machine.spool_dirty:
-                machine.spool_dirty = False
-                if not self.lost_events or machine.rng.random() >= self.lost_events:
-                    return
+            self.fleet.deliver()
+            self._hear_spool(daemon)
         self._happen()
+
+    def _hear_spool(self, daemon: Daemon) -> None:
+        machine = daemon.machine
+        if machine.spool_dirty:
+            machine.spool_dirty = False
+            daemon.hear(SPOOL)
+
+    def _power_failed(self) -> None:
+        for machine in self.loop_machines:
+            if machine is self.machine and machine.power_failed:
+                self.reboot(power=True)
+            elif machine.power_failed:
+                self._reboot(machine, power=True)
 
     def _tick(self, daemon: Daemon) -> bool:
         """One tick of one daemon; whether it found nothing left to do."""
-        machine = self.machine
+        machine = daemon.machine
         now = machine.uptime
         ended = daemon.snapshot is not None and daemon.snapshot.ledger.open_attempts
         woken_early = daemon.snapshot is not None and now < daemon.next_at
         since = now - daemon.last_full_at
         full_every = _full_every_s(daemon.snapshot) if ended and daemon.snapshot else RESYNC_S
-        full = not woken_early or since >= full_every
+        hosts = _hosts_of(daemon.woken) if daemon.woken else None
+        full = not woken_early or since >= full_every or hosts == frozenset()
         if self.audit_every and daemon.ticks % self.audit_every == 0:
             oracles.check_diff(daemon)
-        alive = daemon.tick(full=full)
+        alive = daemon.tick(full=full, woken=hosts)
         if full:
             daemon.last_full_at = now
         if daemon.looked and daemon.snapshot is not None:
             oracles.check_snapshot(machine, daemon)
         if machine.power_failed:
-            self.reboot(power=True)
+            self._power_failed()
             return False
         if not alive:
             machine.loop_dead = False

@@ -35,6 +35,15 @@ def _entry(name: str, job: str, what: str, indent: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Host:
+    """A further machine. `ahead_s`: how far its clock is ahead of the loop's."""
+
+    name: str
+    gpus: int = 0
+    ahead_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Scenario:
     """`specs` by folder and file name; `happenings` by seconds from the start. `states`: one loop each."""
 
@@ -53,6 +62,12 @@ class Scenario:
     """Jobs of which it is chance whether they start before they are taken out of the specs."""
     more: dict[str, str] = field(default_factory=dict)
     """What the files of the second folder hold, where that differs."""
+    hosts: tuple[Host, ...] = ()
+    """Machines besides the first."""
+    loops: tuple[str, ...] = ()
+    """The machine of each loop, where it is not the first."""
+    mixed: bool = False
+    """Random acts happen in it."""
 
 
 def _replace(path: str, text: str) -> Happening:
@@ -103,6 +118,38 @@ def _lose_ledger(run: Run) -> None:
     run.lose_ledger()
 
 
+def _cut(host: str, seconds: float) -> Happening:
+    def happen(run: Run) -> None:
+        run.fleet.cut[host] = run.machine.true + seconds
+
+    return happen
+
+
+def _forget(host: str) -> Happening:
+    def happen(run: Run) -> None:
+        run.forget(host)
+
+    return happen
+
+
+def _host_clock(host: str, seconds: float) -> Happening:
+    def happen(run: Run) -> None:
+        machine = run.fleet.machines[host]
+        machine.offset += seconds
+        machine.set_time(0.0)
+
+    return happen
+
+
+def _done_meanwhile(project: str) -> Happening:
+    """A host that is cut off holds nobody up."""
+
+    def happen(run: Run) -> None:
+        run.expect_completed(project)
+
+    return happen
+
+
 PLAIN = spec("plain", {"a": "ok 2", "b": "ok 3", "c": "fail 1"})
 PHASES = (
     HEAD.format(name="two", gpus="none", slots=2)
@@ -113,6 +160,23 @@ PHASES = (
     + job_lines("two", {"s1": "ok 1", "s2": "ok 1"}, "      ")
 )
 EDITED = spec("edit", {"a": "ok 6", "b": "ok 2", "d": "ok 1"})
+TWO_HOSTS = "hosts: [{name: a, max_parallel: 1}, {name: b, max_parallel: 1}]\n"
+FETCH = (
+    HEAD.format(name="apart", gpus="none", slots=2)
+    + TWO_HOSTS
+    + POLICY
+    + "phases:\n  - name: teach\n    hosts: a\n    jobs:\n"
+    + job_lines("apart", {"t": "ok 1"}, "      ")
+    + "  - name: learn\n    hosts: b\n    depends_on: teach\n    fetch: true\n    jobs:\n"
+    + job_lines("apart", {"s": "needs 1 apart.t.out"}, "      ")
+)
+
+
+def _on(hosts: str, text: str) -> str:
+    """A spec whose jobs run elsewhere."""
+    return text.replace("cwd: /sim\n", f"cwd: /sim\n{hosts}")
+
+
 MULTI_A = spec("left", {"a": "ok 2", "b": "oom 2 1"}, gpus="all", slots=2)
 MULTI_B = spec("right", {"a": "ok 1", "b": "ok 2"}, gpus="[1]", slots=1)
 
@@ -264,6 +328,58 @@ SCENARIOS = {
             "the ledger is deleted while no loop runs, and made anew from the attempt folders",
             {"index.yaml": spec("index", {"a": "ok 2", "b": "ok 7", "c": "fail 1", "d": "ok 1"})},
             happenings=((4.0, _lose_ledger),),
+        ),
+        Scenario(
+            "far",
+            "one host behind a connection, with a GPU, and a screen that stays",
+            {"far.yaml": _on("ssh: a\n", spec("far", {"a": "ok 2", "b": "oom 1 1"}, gpus="all", slots=1))},
+            hosts=(Host("a", gpus=1),),
+            sticky_screens=1,
+        ),
+        Scenario(
+            "two-hosts",
+            "three jobs on two hosts",
+            {"pair.yaml": _on(TWO_HOSTS, spec("pair", {"a": "ok 2", "b": "early 3", "c": "flaky 1 1"}))},
+            hosts=(Host("a"), Host("b")),
+        ),
+        Scenario(
+            "silent",
+            "one host cannot be reached for minutes, and another goes on",
+            {
+                "left.yaml": _on("ssh: a\n", spec("left", {"a": "ok 6"}, slots=1)),
+                "right.yaml": _on("ssh: b\n", spec("right", {"a": "ok 3", "b": "ok 2"}, slots=1)),
+            },
+            hosts=(Host("a"), Host("b")),
+            happenings=((2.0, _cut("a", 300.0)), (290.0, _done_meanwhile("right"))),
+        ),
+        Scenario(
+            "fetch",
+            "a teacher on one host, a student on another that needs its output",
+            {"apart.yaml": FETCH},
+            hosts=(Host("a"), Host("b")),
+        ),
+        Scenario(
+            "controllers",
+            "two loops on two machines drive one host with the same spec, and one of them loses its ledger",
+            {"twice.yaml": _on("ssh: a\n", spec("twice", {"a": "ok 4", "b": "flaky 1 1"}))},
+            hosts=(Host("a"), Host("second")),
+            states=("/home/u/.local/state/exq", "/home/u/.local/state/exq"),
+            loops=("", "second"),
+            happenings=((3.0, _lose_ledger),),
+        ),
+        Scenario(
+            "clock",
+            "a host whose clock is days off, and is set while jobs run",
+            {"days.yaml": _on("ssh: a\n", spec("days", {"a": "hang 2", "b": "oom 1 1", "c": "ok 190"}, slots=3))},
+            hosts=(Host("a", ahead_s=3 * 86_400.0),),
+            happenings=((170.0, _host_clock("a", -5 * 86_400.0)),),
+        ),
+        Scenario(
+            "forget",
+            "a host does not answer any more, is given up, and comes back",
+            {"gone.yaml": _on(TWO_HOSTS, spec("gone", {"a": "calm 90", "b": "ok 3"}))},
+            hosts=(Host("a"), Host("b")),
+            happenings=((3.0, _cut("a", 60.0)), (30.0, _forget("a"))),
         ),
     )
 }

@@ -212,7 +212,7 @@ def test_a_garbled_answer_is_no_success(reply: dict[str, Any]) -> None:
 
     settled = make.over()
     assert not enact.repeat_verdict(Garbled(), settled).ok
-    assert not enact.start(Garbled(), make.attempt(), "true").ok
+    assert not enact.start(Garbled(), make.attempt(), "true").outcome().ok
     assert not enact.write_file(Garbled(), "/x", "").ok
     assert not enact.revoke(Garbled(), "p/a/1").ok
 

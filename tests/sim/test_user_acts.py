@@ -1,9 +1,10 @@
 """What a user does, in any order, with the promises checked after each act (Hypothesis; docs/reliability.md).
 
-A failure ends with the steps that lead to it, as they can be typed into a test: `state = UserActs()` and so on.
-The same examples come each time. For a long soak with new ones:
-`EXQ_USER_ACTS=100000 pytest tests/sim/test_user_acts.py
--k soak`; what it finds is tried first the next time, and can be replayed with the line that it prints."""
+A failure ends with the steps that led to it: put into a test, `state = UserActs()` and what follows replays it. The
+same examples come each time; a soak has new ones, as many as asked for, and begins with what failed the last time:
+
+    EXQ_USER_ACTS=100000 pytest tests/sim/test_user_acts.py -k soak
+"""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from functools import wraps
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -22,18 +23,18 @@ from tests.sim import oracles
 from tests.sim.acts import DAY_S
 from tests.sim.campaign import ALL_KINDS
 from tests.sim.drafts import Draft
+from tests.sim.mutants import MUTANTS, applied
 from tests.sim.user_acts import Lab
 
 SOAK = int(os.environ.get("EXQ_USER_ACTS", "0"))
 """How many examples a soak tries."""
 STEPS = 30
 CI = settings(
-    max_examples=120,
+    max_examples=250,
     stateful_step_count=STEPS,
     deadline=None,
     derandomize=True,
     database=None,
-    print_blob=True,
     suppress_health_check=list(HealthCheck),
 )
 LONG = settings(CI, max_examples=max(1, SOAK), derandomize=False, database=settings.default.database)
@@ -262,6 +263,32 @@ class UserActs(RuleBasedStateMachine):
 @pytest.mark.timeout(600)
 def test_a_users_acts_break_no_promise() -> None:
     run_state_machine_as_test(UserActs, settings=CI)
+
+
+@pytest.mark.parametrize(
+    ("mutant", "promise"),
+    [
+        ("stuck counts as completed", "S12"),
+        ("launches before the journal", "S9"),
+        ("the boot is not part of identity", "S2"),
+        ("a broken spec asks for nothing", "S7"),
+        ("requeued before the delay", "S6"),
+    ],
+)
+def test_a_mistake_in_the_product_shows(mutant: str, promise: str) -> None:
+    with applied(MUTANTS[mutant]), pytest.raises(AssertionError, match=promise):
+        run_state_machine_as_test(UserActs, settings=settings(CI, phases=[Phase.generate], report_multiple_bugs=False))
+
+
+def test_what_it_prints_replays() -> None:
+    """Steps as Hypothesis prints them, typed in again."""
+    state = UserActs()
+    state.begin(seed=3, gpus=1, drafts={"one.yaml": Draft("p", {"a": "ok 6 1", "b": "fail 0 1"})}, sticky=0)
+    state.reboot(after_s=3.0, power=False)
+    state.break_a_spec(after_s=0.5, which=0, how="cut", at=5)
+    state.all_promises_are_kept()
+    state.teardown()
+    assert {start.attempt for start in state.lab.machine.starts} >= {"p/a/1", "p/a/2", "p/b/1"}
 
 
 @pytest.mark.timeout(0)

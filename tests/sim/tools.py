@@ -91,7 +91,8 @@ class Child:
         kind = OS.m.op("tool", f"{tool} {argv[-1][:24]}")
         answer = self._answer(tool, argv)
         key = tool + "".join(argv[1:2])
-        previous, ANSWERS[key] = ANSWERS.get(key, answer), answer
+        known = OS.m.answers
+        previous, known[key] = known.get(key, answer), answer
         if kind == "hang":
             self.hangs = True
             if scout:
@@ -128,10 +129,6 @@ class Child:
 
     def facts(self) -> dict[str, Any]:
         return {"text": self.text, "exit": self.exit_code, "timed_out": self.timed_out, "missing": False}
-
-
-ANSWERS: dict[str, tuple[str, int]] = {}
-"""The last answer of each tool: what a stale one says again."""
 
 
 def collect(children: Any, deadline_s: float) -> None:

@@ -9,18 +9,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from reconciler.loop.run import RESYNC_S
-from reconciler.model.enums import ActionKind, JobStatus
-from reconciler.model.plan import Settle
+from reconciler.model.enums import JobStatus
 from reconciler.model.snapshot import Snapshot
 from tests.sim import product
 from tests.sim.acts import ACTS, AMENDS
-from tests.sim.daemon import PASSED, Daemon
+from tests.sim.daemon import PASSED
 from tests.sim.drafts import Draft
-from tests.sim.faults import COSTS_ATTEMPTS, STALE
 from tests.sim.machine import Process
 from tests.sim.payloads import ERROR_TEXT, OOM_TEXT
-from tests.sim.run import RESTART_S, Run
+from tests.sim.run import RESTART_S
 from tests.sim.scenarios import Scenario
+from tests.sim.truth import Truth
 
 NEVER_WELL = frozenset({"fail", "noout", "stain", "flaky", "oom"})
 """Kinds of payloads that may use up their tries."""
@@ -32,7 +31,7 @@ HARMFUL = frozenset({"kill-shim", "kill-payload", "remove-folder", "lose-ledger"
 """Acts after which a job may be stuck that would have completed, or be run again that had ended well."""
 
 
-class Lab(Run):
+class Lab(Truth):
     """One loop, the folder of drafts it reads, and the truth about what was done to whom."""
 
     def __init__(self, seed: int, gpus: int, drafts: dict[str, Draft], sticky: int = 0) -> None:
@@ -41,110 +40,10 @@ class Lab(Run):
             PASSED.clear()
         self.drafts = dict(drafts)
         self.versions: list[tuple[str, Draft]] = list(drafts.items())
-        self.hurt: set[str] = set()
-        """Jobs that something has happened to."""
-        self.hurt_all = False
-        self.stops_asked: set[str] = set()
-        self.commands: dict[str, list[str]] = {}
-        """What each attempt runs."""
-        self.well: dict[str, str] = {}
-        """Jobs that truly ended well, and their attempt."""
         self.down_until = 0.0
         self.latest = 0.0
         specs = {name: draft.text() for name, draft in drafts.items()}
-        super().__init__(Scenario("user acts", "", specs, gpus, sticky_screens=sticky), seed, audit_every=3)
-        self._listen()
-
-    @property
-    def daemon(self) -> Daemon:
-        return self.daemons[0]
-
-    # the truth about payloads
-
-    def _listen(self) -> None:
-        machine = self.machine
-        start, end, check = machine.user_code_starts, machine.end, machine.check_signal
-
-        def user_code_starts(process: Process) -> None:
-            start(process)
-            self._note_start(process)
-            job = (process.attempt or "").rpartition("/")[0]
-            if job in self.well and not self._excused():
-                machine.wrong(f"S6: {process.attempt} starts, and {self.well[job]} had ended well")
-
-        def ends(process: Process, code: int) -> None:
-            if process.alive and process.role == "payload":
-                self._note_end(process, code)
-            end(process, code)
-
-        def check_signal(process: Process) -> None:
-            check(process)
-            if process.role == "payload" and not self._may_be_ended(process):
-                machine.wrong(f"S5: {process.attempt} is signalled, and nobody asked for that")
-
-        machine.user_code_starts, machine.end, machine.check_signal = (  # type: ignore[method-assign]
-            user_code_starts,
-            ends,
-            check_signal,
-        )
-
-    def _tick(self, daemon: Daemon) -> bool:
-        quiet = super()._tick(daemon)
-        if daemon.looked and daemon.snapshot is not None:
-            self._check_completions(daemon.snapshot)
-        return quiet
-
-    def _check_completions(self, snapshot: Snapshot) -> None:
-        """What is completed by its outputs has written them."""
-        if self.machine.ledger_lost or any(fault.kind == STALE for fault in self.plan.hit):
-            return
-        for action in snapshot.plan.actions:
-            job = snapshot.desired.index.get(action.job)
-            if not isinstance(action, Settle) or action.kind is not ActionKind.COMPLETE or not action.attempt:
-                continue
-            if job is None or not job.outputs or job.generation != action.generation:
-                continue  # it was not asked for these outputs
-            file = self.machine.disk.entries.get(f"/sim/{job.outputs[0]}")
-            if file is not None and not file.data.startswith(f"{action.path} ".encode()):
-                self.machine.wrong(f"S11: {action.path} is completed by outputs that it has not written")
-
-    def _excused(self) -> bool:
-        lost = self.machine.ledger_lost or self.machine.disk.full
-        return lost or any(fault.kind in COSTS_ATTEMPTS for fault in self.plan.hit)
-
-    def _note_end(self, process: Process, code: int) -> None:
-        """Well: with its output written, and with a shim that records it."""
-        attempt = process.attempt or ""
-        job = attempt.rpartition("/")[0]
-        recorded = any(other.role == "shim" and other.attempt == attempt for other in self.machine.procs.values())
-        sound = job not in self.stops_asked and not self.machine.disk.full
-        if code == 0 and recorded and sound and self._has_written(process):
-            self.well[job] = attempt
-
-    def _has_written(self, process: Process) -> bool:
-        file = self.machine.disk.entries.get(f"/sim/{self._words(process)[3]}")
-        return file is not None and file.data.startswith(f"{process.attempt} ".encode())
-
-    def _may_be_ended(self, process: Process) -> bool:
-        job = (process.attempt or "").rpartition("/")[0]
-        return job in self.hurt or self._has_written(process) or OOM_TEXT in self._log(process)
-
-    def _folder(self, process: Process) -> str:
-        return f"{process.state}/attempts/{process.attempt}"
-
-    def _log(self, process: Process) -> str:
-        file = self.machine.disk.entries.get(f"{self._folder(process)}/log")
-        return file.data.decode() if file is not None else ""
-
-    def _words(self, process: Process) -> list[str]:
-        """`sim KIND SECONDS OUTPUT ...`, as it was when it started."""
-        return self.commands.get(process.attempt or "", ["sim", "missing", "0", "-"])
-
-    def _note_start(self, process: Process) -> None:
-        file = self.machine.disk.entries.get(f"{self._folder(process)}/job.sh")
-        words = file.data.decode().rstrip("\n").rsplit("\n", 1)[-1].split() if file is not None else []
-        if len(words) > 3:
-            self.commands[process.attempt or ""] = words
+        super().__init__(Scenario("user acts", "", specs, gpus, sticky_screens=sticky), seed)
 
     # the specs
 
@@ -169,9 +68,6 @@ class Lab(Run):
 
     # payloads and loop
 
-    def payloads(self) -> list[Process]:
-        return [process for process in self.machine.procs.values() if process.role == "payload"]
-
     def end_payload(self, which: int, how: str) -> None:
         """`finishes`, `crashes`, `runs out of memory` or `is killed`."""
         live = self.payloads()
@@ -182,7 +78,7 @@ class Lab(Run):
             self._finish(process)
             return
         self.hurt.add((process.attempt or "").rpartition("/")[0])
-        log = self.machine.disk.entries.get(f"{self._folder(process)}/log")
+        log = self.machine.disk.entries.get(f"{self.folder(process)}/log")
         text = {"crashes": ERROR_TEXT, "runs out of memory": OOM_TEXT}.get(how, "")
         if log is not None and not self.machine.disk.full:
             self.machine.disk.write(log, text.encode())
@@ -190,7 +86,7 @@ class Lab(Run):
 
     def _finish(self, process: Process) -> None:
         """Earlier than it would have; what it writes is what it would have written."""
-        output = self._words(process)[3]
+        output = self.words(process)[3]
         if self.machine.disk.full or output == "-":
             return
         text = f"{process.attempt} {self.machine.uptime}"
@@ -228,19 +124,14 @@ class Lab(Run):
         super().reboot(power=power)
         self.down_until = 0.0
         if power:
-            self._harm()
+            self.harm()
 
     def happen(self, act: str) -> None:
         """One of the acts of the random campaigns."""
         if act in HARMFUL:
-            self._harm()
+            self.harm()
         ACTS[act](self)
         self.wake()
-
-    def _harm(self) -> None:
-        """What ended well may not have reached the disk, and what runs may not end well."""
-        self.hurt_all = True
-        self.well.clear()
 
     def jump(self, seconds: float) -> None:
         """The clock is set."""
@@ -308,7 +199,7 @@ class Lab(Run):
             job, _, number = (process.attempt or "").rpartition("/")
             state = snapshot.plan.states.get(job) if snapshot else None
             wanted = state is not None and job in self.keys() and not state.drift and state.attempt == int(number)
-            if not wanted and self._words(process)[1] in ("hang", "deaf"):
+            if not wanted and self.words(process)[1] in ("hang", "deaf"):
                 self.ask("stop", job)
 
     def _something_hangs(self) -> bool:
@@ -329,11 +220,8 @@ class Lab(Run):
             words = job.cmd.split()
             well = len(words) > 1 and words[1] not in NEVER_WELL and key not in self.hurt
             waits = state.drift or state.reason == "NeedsStuck"
-            if well and not waits and not self._unsure() and state.status is not JobStatus.COMPLETED:
+            if well and not waits and not self.unsure() and state.status is not JobStatus.COMPLETED:
                 self.machine.wrong(f"L1: nothing happened to {key}, and it is {state.status}: {state.message}")
-
-    def _unsure(self) -> bool:
-        return self.hurt_all or self._excused()
 
     def _expected_keys(self) -> set[str]:
         first: dict[str, Draft] = {}

@@ -1,4 +1,4 @@
-"""`exq run`: the loop, in the foreground."""
+"""`exq run`: the loop, in the foreground, as a service, or detached."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from reconciler.cli.context import Context, say
 from reconciler.cli.daemon import held_by
-from reconciler.cli.exits import INTERRUPTED, OK, PROBLEM, SETTLED_STUCK
+from reconciler.cli.exits import INTERRUPTED, OK, PROBLEM, SETTLED_STUCK, USAGE, CliError
 from reconciler.cli.look import has_errors
+from reconciler.cli.notify import Supervisor, systemd_supervisor
 from reconciler.cli.progress import progress_for
 from reconciler.cli.signals import StopSignals
 from reconciler.cli.summaries import fresh_summaries
@@ -18,14 +19,18 @@ from reconciler.model.enums import ActionKind, JobStatus
 from reconciler.model.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from reconciler.cli.progress import Progress
     from reconciler.host.watch import Waker
     from reconciler.loop import World
+    from reconciler.loop.done import Done
 
 EXAMPLES = """\
   exq run                  until it is stopped; jobs go on without it
   exq run --until-settled  until every job is completed or stuck
-  exq run --once           one step"""
+  exq run --once           one step
+  exq run --detach         in the background, where there is no systemd; `exq service install` is better"""
 
 HOST_PATIENCE_S = 1.0
 """How long one step waits for a host behind a connection. Its answer is used when it comes; others are not held up."""
@@ -39,11 +44,22 @@ def add_arguments(parser: ArgumentParser) -> None:
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--once", action="store_true", help="carry out one plan and end")
     group.add_argument("--until-settled", action="store_true", help="end when every job is completed or stuck")
+    parser.add_argument("--detach", action="store_true", help="go on in the background, once the loop has begun")
     parser.add_argument("-q", "--quiet", action="store_true", help="print what goes wrong and the summary only")
 
 
 def run(args: Namespace, context: Context) -> int:
     """Print the plan, carry it out, print what became of it. Raises `CliError` with 75 when another loop runs."""
+    if args.detach and args.once:
+        raise CliError("one step needs no background: --once and --detach do not go together", "", USAGE)
+    if args.detach:
+        from reconciler.cli.detach import detached
+
+        return detached(context, lambda send: _run(args, context, Supervisor(send)))
+    return _run(args, context, systemd_supervisor(context.env))
+
+
+def _run(args: Namespace, context: Context, supervisor: Supervisor) -> int:
     from reconciler import loop
     from reconciler.store.lock import Held
 
@@ -59,7 +75,8 @@ def run(args: Namespace, context: Context) -> int:
             world.patience_s = HOST_PATIENCE_S
         before = _look_when_specs_are_whole(world)
         progress.plan(before)
-        after, stopped_by = _loop(world, args, progress, news)
+        after, stopped_by = _loop(world, args, progress, news, supervisor)
+        supervisor.stopping()
         progress.end(after, fresh_summaries(world, before, after))
     return _stopped(stopped_by, args, after) if stopped_by is not None else exit_code(after, args)
 
@@ -89,20 +106,31 @@ class News:
             self.waker.wake(what)
 
 
-def _loop(world: World, args: Namespace, progress: Progress, news: News) -> tuple[Snapshot, int | None]:
+def _loop(
+    world: World, args: Namespace, progress: Progress, news: News, supervisor: Supervisor
+) -> tuple[Snapshot, int | None]:
     """Run it; the signal that ended it, if one did."""
     from reconciler import loop
     from reconciler.host.watch import Waker
     from reconciler.loop.run import watched_folders
 
-    waker = news.waker = Waker(watched_folders(world))
+    waker = news.waker = Waker(watched_folders(world), wait_max_s=supervisor.silence_max_s)
     world.patience_s = HOST_PATIENCE_S
-    with StopSignals(lambda: waker.wake("stop")) as signals:
+
+    def reload() -> None:
+        supervisor.reloading()
+        waker.wake("reload")
+
+    def report(snapshot: Snapshot, done: Sequence[Done]) -> None:
+        progress.tick(snapshot, done)
+        supervisor.ticked(snapshot)
+
+    with StopSignals(lambda: waker.wake("stop"), reload if supervisor.listens else None) as signals:
         snapshot = loop.run(
             world,
             once=args.once,
             until_settled=args.until_settled,
-            report=progress.tick,
+            report=report,
             stop=signals.asked,
             waker=waker,
         )

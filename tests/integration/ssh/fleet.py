@@ -20,7 +20,8 @@ GATED = f"{NOTES}; until [ -e ~/go ]; do sleep 0.05; done"
 
 def fleet(jobs: Mapping[str, str | Mapping[str, object]], name: str, *hosts: str, **settings: object) -> str:
     """A spec of jobs on hosts, in their homes."""
-    return project(jobs, name, **{"cwd": "~", "hosts": list(hosts), "launcher": None, **settings})
+    text = project(jobs, name, **{"cwd": "~", "hosts": list(hosts), "launcher": None, **settings})
+    return text if jobs else text.replace("jobs: []\n", "")
 
 
 def ran(*hosts: Host) -> Counter[str]:

@@ -56,7 +56,9 @@ NOT_REACHED = {
     "refused": Fault(lambda _, h: h.stop_sshd(), lambda _, h: h.start_sshd(), "refuses connections"),
     "silent": Fault(lambda _, h: h.silence_sshd(), lambda _, h: h.resume_sshd(), "no SSH server spoke there in time"),
     "noentry": Fault(
-        lambda _, h: restart_sshd(h, AuthorizedKeysFile="none"), lambda _, h: restart_sshd(h), "lets none of the keys in"
+        lambda _, h: restart_sshd(h, AuthorizedKeysFile="none"),
+        lambda _, h: restart_sshd(h),
+        "lets none of the keys in",
     ),
     "unknown": Fault(lambda hs, h: retrust(hs, h, None), trusted, "is not known: it offers"),
     "changed": Fault(lambda hs, h: retrust(hs, h, hs["good"]), trusted, "has changed: it offers"),

@@ -56,3 +56,16 @@ def test_what_nohup_ignores_stays_ignored() -> None:
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_hanging_up_on_a_loop_without_a_terminal_reloads_it_however_often() -> None:
+    reloaded = threading.Semaphore(0)
+    stopped = threading.Event()
+    with StopSignals(stopped.set, reloaded.release) as signals:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert reloaded.acquire(timeout=20)
+        assert not signals.asked()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stopped.wait(20)
+    assert signals.received == signal.SIGTERM

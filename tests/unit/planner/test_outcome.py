@@ -179,6 +179,25 @@ def test_early_outputs_end_nothing() -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "boot", "facts", "killed", "status", "reason"),
+    [
+        pytest.param(143, "boot-2", {}, None, FAILED, Reason.HOST_REBOOTED, id="sigterm"),
+        pytest.param(137, "boot-2", {}, None, FAILED, Reason.HOST_REBOOTED, id="sigkill"),
+        pytest.param(129, "boot-2", {}, None, FAILED, Reason.HOST_REBOOTED, id="sighup"),
+        pytest.param(143, "boot-1", {}, None, FAILED, Reason.KILLED_BY_SIGNAL, id="no-reboot"),
+        pytest.param(139, "boot-2", {}, None, FAILED, Reason.KILLED_BY_SIGNAL, id="segfault"),
+        pytest.param(1, "boot-2", {}, None, FAILED, Reason.CODE_ERROR, id="its-own-failure"),
+        pytest.param(143, "boot-2", {"log_tail": OOM}, None, OOMED, Reason.GPU_OUT_OF_MEMORY, id="out-of-memory"),
+        pytest.param(143, "boot-2", {"started": None}, None, FAILED, Reason.KILLED_BY_SIGNAL, id="never-started"),
+        pytest.param(143, "boot-2", {}, Reason.STOPPED_BY_USER, FAILED, Reason.STOPPED_BY_USER, id="stopped"),
+    ],
+)
+def test_a_host_that_goes_down_ends_what_runs_on_it(code, boot, facts, killed, status, reason) -> None:
+    finding = read(make.ended(code, **facts), boot=boot, kill_reason=killed)
+    assert ended(finding) == (status, reason)
+
+
+@pytest.mark.parametrize(
     ("outputs", "boot", "killed", "status", "reason"),
     [
         pytest.param(None, "boot-1", None, FAILED, Reason.PAYLOAD_VANISHED, id="no-outputs-asked"),
