@@ -1313,6 +1313,7 @@ class Agent:
         return "screen"
 
     def _write_attempt(self, folder: str, request: Json) -> None:
+        make_folders(os.path.join(self.state, "attempts"))
         os.makedirs(folder, mode=0o700, exist_ok=True)
         write_whole(os.path.join(folder, "job.sh"), request["job_sh"], 0o700)
         write_whole(os.path.join(folder, "intent.json"), json.dumps(request["intent"], sort_keys=True) + "\n")
@@ -2031,7 +2032,7 @@ def start_agent(request: Json) -> Tuple[Optional["Agent"], Json]:
         return None, {"error": "the agent is of another version than its controller", "kind": "refused"}
     state = os.path.expanduser(request.get("state") or default_state())
     try:
-        os.makedirs(state, mode=0o700, exist_ok=True)
+        make_folders(state)  # durably: without it, after a power failure, nothing tells what becomes of an attempt
         found = os.stat(state)
         if found.st_uid != os.getuid() or found.st_mode & 0o022:
             text = f"others may write to the state folder {state}: chmod 700 {state} (it says what runs as you)"

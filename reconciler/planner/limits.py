@@ -9,6 +9,9 @@ LAUNCH_STUCK_S = 120.0
 SESSION_GRACE_S = 2.0
 """How long a screen may stay listed after its payload ended before it counts as stale."""
 
+CLOCK_DOUBT_S = 2.0
+"""The clock of another machine is known to a second or two only: so much in the future counts as now."""
+
 KILL_GRACE_S = 10.0
 """From SIGTERM to SIGKILL, and between further tries."""
 

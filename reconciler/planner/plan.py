@@ -19,7 +19,7 @@ from reconciler.planner.draft import Draft
 from reconciler.planner.inputs import plan_transfers
 from reconciler.planner.jobs import Candidate, review_job
 from reconciler.planner.launch import fill
-from reconciler.planner.limits import FINISH_POLL_S, SESSION_GRACE_S
+from reconciler.planner.limits import CLOCK_DOUBT_S, FINISH_POLL_S, SESSION_GRACE_S
 from reconciler.planner.phases import Gate, blocked_for_good, gate_of, in_dependency_order, phase_state
 from reconciler.planner.placement import Leases, Rooms, alert_missing_gpus, rooms_for
 from reconciler.planner.review import review_attempts
@@ -152,7 +152,7 @@ def just_ended(draft: Draft) -> bool:
     return (
         not draft.occupying
         and len(ends) == len(draft.holding) > 0
-        and all(0 <= draft.now - at < SESSION_GRACE_S for at in ends)
+        and all(-CLOCK_DOUBT_S <= draft.now - at < SESSION_GRACE_S for at in ends)
     )
 
 

@@ -9,7 +9,7 @@ from reconciler.model.plan import Kill
 from reconciler.model.spec import Job, Project
 from reconciler.planner.draft import Draft
 from reconciler.planner.failure import is_out_of_memory
-from reconciler.planner.limits import KILL_GRACE_S, SESSION_GRACE_S
+from reconciler.planner.limits import CLOCK_DOUBT_S, KILL_GRACE_S, SESSION_GRACE_S
 from reconciler.planner.outcome import fresh
 from reconciler.planner.placement import is_free
 
@@ -95,7 +95,7 @@ def reap_ended(
         pids = ", ".join(str(pid) for pid in facts.tree_pids)
         message = f"left running after the job ended: pid {pids}" if pids else "left running after the job ended"
         return _kill(attempt, Reason.STRAGGLERS, message, force=force, sessions=())
-    if sessions and not 0 <= now - ended_at < SESSION_GRACE_S:
+    if sessions and not -CLOCK_DOUBT_S <= now - ended_at < SESSION_GRACE_S:
         addresses = tuple(session.address for session in sessions)
         message = f"its payload is gone, its screen {', '.join(addresses)} is still there"
         return _kill(attempt, Reason.STALE_SCREEN, message, force=force, sessions=addresses)

@@ -9,6 +9,7 @@ from reconciler.model.facts import AttemptFacts, HostView, Session, Unknown
 from reconciler.model.ledger import AttemptRecord
 from reconciler.planner.draft import Draft
 from reconciler.planner.limits import (
+    CLOCK_DOUBT_S,
     GPU_RELEASE_MAX_S,
     KILL_GRACE_S,
     RELEASE_POLL_MAX_S,
@@ -109,7 +110,8 @@ def screens_of(attempt: AttemptRecord, view: HostView) -> tuple[Session, ...] | 
 def _memory_lingers(draft: Draft, attempt: AttemptRecord, view: HostView, ended_at: float) -> bool:
     """The driver still gives back the memory of its GPUs: worth a quick look, for a while."""
     project = draft.project_of(attempt.job)
-    if project is None or isinstance(view.gpus, Unknown) or not 0 <= draft.now - ended_at < GPU_RELEASE_MAX_S:
+    fresh = -CLOCK_DOUBT_S <= draft.now - ended_at < GPU_RELEASE_MAX_S
+    if project is None or isinstance(view.gpus, Unknown) or not fresh:
         return False
     threshold_mib = project.gpu_free_threshold_mib
     gpus = (gpu for gpu in view.gpus if gpu.uuid in attempt.gpus and gpu.used_mib is not None)
