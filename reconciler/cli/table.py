@@ -35,7 +35,7 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
             Verb("doctor", "[HOST...]", "what is wrong with machines and specs, and what mends it"),
             Verb("diff", "[PROJECT]", "show what the loop would do now, and why"),
             Verb("run", "", "carry it out: the loop, in the foreground"),
-            Verb("service", "install|status|...", "the loop as a systemd service that starts with the machine"),
+            Verb("service", "install|...", "the loop as a systemd service that starts with the machine"),
         ),
     ),
     (

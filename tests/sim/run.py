@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from reconciler.loop.run import RESYNC_S, SPOOL, _full_every_s, _hosts_of, finished
 from reconciler.model.enums import JobStatus, RequestKind
+from reconciler.model.facts import Unknown
 from tests.sim import oracles, product
 from tests.sim.daemon import Daemon, Database
 from tests.sim.fake_os import OS
@@ -309,4 +310,5 @@ class Run:
             return False
         assert daemon.snapshot is not None
         daemon.next_at = machine.uptime + max(0.0, daemon.rest_s())
-        return finished(daemon.snapshot) and not daemon.done and not self.happenings
+        silent = any(isinstance(view, Unknown) for view in daemon.snapshot.observed.hosts.values())
+        return finished(daemon.snapshot) and not (daemon.done or self.happenings or silent)

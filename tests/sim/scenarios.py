@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 Happening = Callable[["Run"], None]
 
 HEAD = "project: {name}\ncwd: /sim\ngpus: {gpus}\nmax_parallel: {slots}\n"
+ONE_TRY, TWO_TRIES = "max_attempts: 1", "max_attempts: 2"
 POLICY = "oom_retry: {delay: 5s, max_attempts: 3}\nfailure_retry: {delay: 2s, max_attempts: 1}\nlinger: 20s\n"
 
 
@@ -377,7 +378,7 @@ SCENARIOS = {
         Scenario(
             "forget",
             "a host does not answer any more, is given up, and comes back",
-            {"gone.yaml": _on(TWO_HOSTS, spec("gone", {"a": "calm 90", "b": "ok 3"}))},
+            {"gone.yaml": _on(TWO_HOSTS, spec("gone", {"a": "calm 90", "b": "ok 3"}).replace(ONE_TRY, TWO_TRIES))},
             hosts=(Host("a"), Host("b")),
             happenings=((3.0, _cut("a", 60.0)), (30.0, _forget("a"))),
         ),

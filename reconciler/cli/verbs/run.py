@@ -115,7 +115,6 @@ def _loop(
     from reconciler.loop.run import watched_folders
 
     waker = news.waker = Waker(watched_folders(world), wait_max_s=supervisor.silence_max_s)
-    world.patience_s = HOST_PATIENCE_S
 
     def reload() -> None:
         supervisor.reloading()
