@@ -54,6 +54,7 @@ DAEMON_ONLY = re.compile(
 )
 GPU_QUERY = ["--query-gpu=index,uuid,name,memory.used,memory.total,utilization.gpu", "--format=csv,noheader,nounits"]
 APPS_QUERY = ["--query-compute-apps=pid,gpu_uuid,used_memory", "--format=csv,noheader,nounits"]
+TELLING_FILES = frozenset(("intent.json", "claim", "started.json", "exit.json", "verdict.json"))
 ATTEMPT_PATH = re.compile(r"(?!\.{1,2}/)[^/\n]+/(?!\.{1,2}/)[^/\n]+/[0-9]{1,9}\Z")
 IN_SCOPE = ["systemd-run", "--user", "--scope", "--quiet", "--collect"]
 SIGNAL_RESET = "env --default-signal=INT,QUIT"
@@ -982,13 +983,13 @@ class Agent:
     def _index(self, project: str) -> Iterator[Tuple[str, int]]:
         """The jobs of a project that have attempt folders here, each with the number of its newest. Raises OSError."""
         for job in folders_in(os.path.join(self.state, "attempts", project)):
-            numbers = [
-                int(name)
-                for name in folders_in(os.path.join(self.state, "attempts", project, job))
-                if re.match(r"[1-9][0-9]{0,8}\Z", name)
-            ]
-            if numbers:
-                yield f"{project}/{job}", max(numbers)
+            folder = os.path.join(self.state, "attempts", project, job)
+            numbers = [int(name) for name in folders_in(folder) if re.match(r"[1-9][0-9]{0,8}\Z", name)]
+            for number in sorted(numbers, reverse=True):
+                # where whoever began to write it ended before its intent was there, there is no attempt
+                if TELLING_FILES.intersection(os.listdir(os.path.join(folder, str(number)))):
+                    yield f"{project}/{job}", number
+                    break
 
     def _start_tools(self, request: Json) -> Dict[str, Child]:
         """Start the programs to ask, side by side."""

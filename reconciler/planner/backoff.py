@@ -18,10 +18,12 @@ FINAL_REASONS = frozenset({Reason.STOPPED_BY_USER, Reason.ENVIRONMENT_BROKEN})
 
 
 def counted_attempts(record: JobRecord | None, generation: str) -> tuple[AttemptRecord, ...]:
-    """The attempts that still count: of this generation, after the last retry a user asked for."""
+    """The attempts that still count: of this generation, after the last retry a user asked for.
+
+    Where an attempt's intent cannot be read, nothing says that it was of another one."""
     if record is None:
         return ()
-    return tuple(a for a in record.attempts if a.number > record.retry_after and a.generation == generation)
+    return tuple(a for a in record.attempts if a.number > record.retry_after and a.generation in (generation, ""))
 
 
 def jitter(path: str, delay_s: float) -> float:

@@ -146,9 +146,9 @@ def _retry_at(draft: Draft, attempt: AttemptRecord, verdict: Verdict, job: Job, 
     if record is not None and record.stopped_by is not None:
         return None
     retry_asked = record is not None and attempt.number <= record.retry_after
-    if retry_asked or job.generation != attempt.generation:
+    if retry_asked or attempt.generation not in (job.generation, ""):
         return verdict.at  # whatever came of this one, what is asked for now has not been tried
-    earlier = [a for a in counted_attempts(record, attempt.generation) if a.number < attempt.number]
+    earlier = [a for a in counted_attempts(record, job.generation) if a.number < attempt.number]
     return retry_at(attempt.path, verdict, earlier, project.oom_retry, project.failure_retry)
 
 

@@ -84,6 +84,8 @@ def _remove_folder(run: Run) -> None:
     if claims:
         disk, claim = run.machine.rng.choice(claims)
         folder = claim.rpartition("/")[0]
+        if len(run.loop_machines) > 1:
+            run.machine.ledger_lost = True  # only the folder told the one loop what the other had started
         for path in list(disk.children[folder]):
             disk.unlink(path)
         disk.unlink(folder)

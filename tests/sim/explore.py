@@ -52,7 +52,7 @@ def judge(scenario: Scenario, base: Result, result: Result) -> list[str]:
     wrong = list(result.violations)
     costly = result.disasters - base.disasters + sum(fault.kind in COSTS_ATTEMPTS for fault in result.hit)
     for key, count in result.starts.items():
-        if key[1] not in scenario.racy and count > base.starts.get(key, 0) + costly:
+        if key[1] not in scenario.racy and count > base.starts.get(key, 0) + costly + result.forgotten:
             wrong.append(f"S6: {key[1]} ran {count} times, without faults {base.starts.get(key, 0)}")
     if not wrong:
         for key, status in base.ends.items():

@@ -359,8 +359,8 @@ class Machine:
 
     def _check_other_hosts(self, attempt: str, state: str) -> None:
         """S1 over all machines: a job lives at most once, unless a user has given up the host of the other."""
-        if self.name in self.forgotten:
-            return
+        if self.name in self.forgotten or self.traces_lost:
+            return  # what only a host knows that cannot be reached is not known
         self.catch_up(self.true)
         job = attempt.rpartition("/")[0]
         for machine in self.peers:

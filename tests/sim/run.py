@@ -36,6 +36,8 @@ class Result:
     hit: list[Fault]
     record: list[tuple[str, str]] = field(default_factory=list)
     disasters: int = 0
+    forgotten: int = 0
+    """Hosts that were given up: what ran there was run again."""
 
 
 class Run:
@@ -70,6 +72,7 @@ class Run:
         for host in scenario.hosts:
             self.fleet.add(host.name, host.gpus, host.ahead_s).sticky_screens = scenario.sticky_screens
         self.daemons = self._daemons()
+        self.loop_machines = list(dict.fromkeys(daemon.machine for daemon in self.daemons))
         machine.freeze(True)
         for daemon in self.daemons:
             with OS.on(daemon.machine):
@@ -110,10 +113,6 @@ class Run:
     @lost_events.setter
     def lost_events(self, share: float) -> None:
         self.fleet.lost_events = share
-
-    @property
-    def loop_machines(self) -> list[Machine]:
-        return list(dict.fromkeys(daemon.machine for daemon in self.daemons))
 
     # what happens to the world
 
@@ -200,13 +199,22 @@ class Run:
 
     def expect_completed(self, project: str) -> None:
         """L1: all jobs of a project are over by now, where at most one thing went wrong."""
-        if len(self.plan.faults) > 1 or self.lost_events or self.scenario.mixed:
+        if not self._is_calm():
             return
         for daemon in self.daemons:
             states = daemon.snapshot.plan.states.values() if daemon.snapshot else ()
             for state in states:
                 if state.project == project and state.status is not JobStatus.COMPLETED:
                     self.machine.wrong(f"L1: {state.job} is {state.status} by now: {state.message}")
+
+    def expect_started(self, host: str, job: str) -> None:
+        """L1: a job runs, or ran, on a host by now."""
+        if self._is_calm() and not any(start.job == job and start.host == host for start in self.machine.starts):
+            self.machine.wrong(f"L1: {job} was not started on {host} by now")
+
+    def _is_calm(self) -> bool:
+        """Things can be expected at certain times: at most one thing goes wrong."""
+        return len(self.plan.faults) < 2 and not self.lost_events and not self.scenario.mixed
 
     def kill_screen(self, job: str) -> None:
         """SIGKILL: its socket stays, dead."""
@@ -245,6 +253,7 @@ class Run:
             self.plan.hit,
             self.plan.record or [],
             self.disasters,
+            len(self.machine.forgotten),
         )
 
     def _happen(self) -> None:
@@ -255,21 +264,26 @@ class Run:
 
     def _sleep_until(self, daemon: Daemon) -> None:
         """Sleep until the daemon's time, news of a host, a marker in the spool or the next happening."""
-        machine = self.machine
+        try:
+            self._sleep(daemon)
+        except SimCrash:
+            self._power_failed()
+            return
+        self._happen()
+
+    def _sleep(self, daemon: Daemon) -> None:
+        machine = daemon.machine
+        if len(self.loop_machines) > 1:
+            self.fleet.catch_up(machine.true)
         until = daemon.due
         if self.happenings:
-            until = min(until, machine.true + max(0.0, self.happenings[0][0] - self.elapsed))
+            until = min(until, self.machine.true + max(0.0, self.happenings[0][0] - self.elapsed))
         while machine.true < until - ROUNDING_S and not daemon.woken:
             at = self.fleet.next_event_at()
             step = until if at is None else min(until, max(at, machine.true))
-            try:
-                self.fleet.catch_up(step)
-            except SimCrash:
-                self._power_failed()
-                return
+            self.fleet.catch_up(step)
             self.fleet.deliver()
             self._hear_spool(daemon)
-        self._happen()
 
     def _hear_spool(self, daemon: Daemon) -> None:
         machine = daemon.machine

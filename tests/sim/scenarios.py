@@ -151,6 +151,15 @@ def _done_meanwhile(project: str) -> Happening:
     return happen
 
 
+def _started_on(host: str, job: str) -> Happening:
+    """What a user has given up is started elsewhere."""
+
+    def happen(run: Run) -> None:
+        run.expect_started(host, job)
+
+    return happen
+
+
 PLAIN = spec("plain", {"a": "ok 2", "b": "ok 3", "c": "fail 1"})
 PHASES = (
     HEAD.format(name="two", gpus="none", slots=2)
@@ -351,7 +360,7 @@ SCENARIOS = {
                 "right.yaml": _on("ssh: b\n", spec("right", {"a": "ok 3", "b": "ok 2"}, slots=1)),
             },
             hosts=(Host("a"), Host("b")),
-            happenings=((2.0, _cut("a", 300.0)), (290.0, _done_meanwhile("right"))),
+            happenings=((2.0, _cut("a", 160.0)), (155.0, _done_meanwhile("right"))),
         ),
         Scenario(
             "fetch",
@@ -371,16 +380,16 @@ SCENARIOS = {
         Scenario(
             "clock",
             "a host whose clock is days off, and is set while jobs run",
-            {"days.yaml": _on("ssh: a\n", spec("days", {"a": "hang 2", "b": "oom 1 1", "c": "ok 190"}, slots=3))},
+            {"days.yaml": _on("ssh: a\n", spec("days", {"a": "hang 2", "b": "oom 1 1", "c": "ok 140"}, slots=3))},
             hosts=(Host("a", ahead_s=3 * 86_400.0),),
-            happenings=((170.0, _host_clock("a", -5 * 86_400.0)),),
+            happenings=((120.0, _host_clock("a", -5 * 86_400.0)),),
         ),
         Scenario(
             "forget",
             "a host does not answer any more, is given up, and comes back",
-            {"gone.yaml": _on(TWO_HOSTS, spec("gone", {"a": "calm 90", "b": "ok 3"}).replace(ONE_TRY, TWO_TRIES))},
+            {"gone.yaml": _on(TWO_HOSTS, spec("gone", {"a": "calm 180", "b": "ok 3"}).replace(ONE_TRY, TWO_TRIES))},
             hosts=(Host("a"), Host("b")),
-            happenings=((3.0, _cut("a", 60.0)), (30.0, _forget("a"))),
+            happenings=((3.0, _cut("a", 150.0)), (20.0, _forget("a")), (145.0, _started_on("b", "gone/a"))),
         ),
     )
 }

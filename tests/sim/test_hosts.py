@@ -1,0 +1,247 @@
+"""Hosts behind a connection: what the simulated link does, and bugs that it found (docs/track-record.md)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from reconciler.loop.verdicts import repeat_far_verdicts
+from reconciler.model.enums import ActionKind, Reason
+from reconciler.model.facts import HostView, Observed, SessionState
+from reconciler.model.plan import Launch
+from reconciler.model.spec import Desired, Placement
+from reconciler.planner.backoff import counted_attempts
+from reconciler.planner.limits import CLOCK_DOUBT_S, SESSION_GRACE_S
+from reconciler.planner.plan import plan
+from reconciler.planner.reap import reap_ended
+from tests.sim import product
+from tests.sim.campaign import Case, run_case
+from tests.sim.explore import attempt, fault_free, single_faults
+from tests.sim.fake_os import OS
+from tests.sim.faults import COSTS_ATTEMPTS, LINK_KINDS, Fault
+from tests.sim.fleet import LATENCY_S, Link
+from tests.sim.run import Run
+from tests.sim.scenarios import ALL
+from tests.sim.test_regressions import assert_harmless, faults_at
+from tests.unit import factories as make
+
+HELLO = {"op": "hello"}
+
+
+def linked(*faults: Fault) -> tuple[Run, Link]:
+    """A run that has not begun, and a link to its host."""
+    run = Run(ALL["far"], faults=faults)
+    run.daemons[0].world = run.daemons[0].open()
+    link = run.daemons[0].world.agent_for("a")
+    assert isinstance(link, Link)
+    return run, link
+
+
+def test_an_answer_takes_its_time() -> None:
+    run, link = linked()
+    before = run.machine.true
+    reply = link.send(HELLO)
+    assert not reply.done
+    answer = reply.wait()
+    assert answer is not None
+    assert answer["boot_id"] == "boot-a1"
+    assert run.machine.true >= before + LATENCY_S
+
+
+def test_who_waits_too_short_gets_it_later_and_is_told() -> None:
+    run, link = linked()
+    told: list[str] = []
+    reply = link.send(HELLO)
+    reply.on_done(lambda: told.append("done"))
+    assert reply.wait(LATENCY_S / 4) is None
+    run.fleet.catch_up(run.machine.true + 1.0)
+    run.fleet.deliver()
+    assert told == ["done"]
+    assert reply.wait(0.0) is not None
+
+
+@pytest.mark.parametrize("kind", LINK_KINDS)
+def test_each_kind_of_fault_is_what_it_says(kind: str) -> None:
+    if kind.startswith("crash"):
+        return  # of the loop: test_machine has those
+    run, link = linked(Fault(1, kind))
+    request: dict[str, Any] = {"op": "write_file", "path": "/sim/told", "text": "x"}
+    answer = link.handle(request)
+    host = run.fleet.machines["a"]
+    done = "/sim/told" in host.disk.entries
+    expected = {
+        "refuse": ("unreachable", False),
+        "lose-request": ("lost", False),
+        "lose-reply": ("lost", True),
+        "late": ("lost", False),
+        "partition": ("lost", False),
+        "host-reboot": ("lost", False),
+        "restart-agent": (None, True),
+        "slow": (None, True),
+        "garbage": (None, True),
+    }
+    assert (answer.get("kind"), done) == expected[kind]
+    run.fleet.catch_up(run.machine.true + 100.0)
+    assert ("/sim/told" in host.disk.entries) == (done or kind == "late")
+    assert link.handle(HELLO).get("boot_id") == f"boot-a{2 if kind == 'host-reboot' else 1}"
+
+
+def test_a_cut_host_answers_nothing_until_it_is_healed() -> None:
+    run, link = linked()
+    run.fleet.cut["a"] = run.machine.true + 60.0
+    assert link.handle(HELLO)["kind"] == "unreachable"
+    run.fleet.catch_up(run.machine.true + 61.0)
+    assert "boot_id" in link.handle(HELLO)
+
+
+def test_the_power_of_a_host_is_its_own() -> None:
+    fault = faults_at("far", "write", "attempts/far/a/1/intent.json", "power")[0]
+    run = Run(ALL["far"], faults=[fault])
+    run.go()
+    assert (run.machine.boot, run.fleet.machines["a"].boot) == (1, 2)
+
+
+def test_a_crash_in_an_agent_ends_that_agent_and_no_loop() -> None:
+    crash = faults_at("far", "write", "attempts/far/a/1/intent.json", "crash-before")[0]
+    run = Run(ALL["far"], faults=[crash])
+    run.go()
+    assert run.daemons[0].lives == 1
+    assert run.machine.violations == []
+
+
+def test_a_job_that_lives_on_two_hosts_is_noticed() -> None:
+    run = Run(ALL["two-hosts"])
+    state = run.daemons[0].state
+    one, two = run.fleet.machines["a"], run.fleet.machines["b"]
+    for machine, number in ((one, 1), (two, 2)):
+        machine.intents[state] = lambda _attempt: True
+        machine.user_code_starts(machine.spawn("payload", attempt=f"pair/a/{number}", state=state))
+    assert any(text.startswith("S1") for text in run.machine.violations)
+
+
+def test_link_faults_cost_no_attempt() -> None:
+    """S6: what happens to a connection starts no job once more."""
+    faults = [fault for fault in single_faults("two-hosts") if fault.kind in LINK_KINDS]
+    for fault in [fault for fault in faults if fault.kind not in COSTS_ATTEMPTS][::9]:
+        result, wrong = attempt("two-hosts", [fault])
+        assert wrong == [], fault
+        assert sum(result.starts.values()) == sum(fault_free("two-hosts").starts.values()), fault
+
+
+# 24: the power of a host failed soon after its first attempt: the folder of attempts was gone, its jobs unknown for good
+
+
+def test_a_host_keeps_its_folder_of_attempts_when_its_power_fails() -> None:
+    for part in ("open /home/u/.local/state/exq/attempts/", "rename /home/u/.local/state/exq/attempts/"):
+        assert_harmless("two-hosts", faults_at("two-hosts", "write", part, "power")[::2])
+
+
+# 25: the last job of a phase was completed, and in the same plan a job started that had to get its outputs first
+
+
+def test_outputs_of_a_job_that_is_just_completed_are_fetched_first() -> None:
+    a, b = Placement("a"), Placement("b")
+    teacher, student = make.job("t", phase="teach", outputs=("t.out",)), make.job("s", phase="learn")
+    phases = (
+        replace(make.phase("teach", (teacher,)), hosts=("a",)),
+        replace(make.phase("learn", (student,), "teach"), hosts=("b",), fetch=True),
+    )
+    spec = make.desired(make.project(teacher, student, phases=phases, placements=(a, b)))
+    running = make.attempt(key=teacher.key, host="a")
+    facts = {running.path: make.ended()}
+    there = replace(make.seen(spec, attempts=facts, outputs={teacher.key: make.outputs("new")}), host="a")
+    elsewhere = replace(make.seen(spec), host="b")
+    ledger = make.ledger(make.record(running, key=teacher.key))
+    result = plan(spec, Observed({"a": there, "b": elsewhere}), ledger, make.NOW)
+    assert [action.kind for action in result.actions] == [ActionKind.COMPLETE]
+    assert not any(isinstance(action, Launch) for action in result.actions)
+    assert result.states[student.key].reason is Reason.INPUTS_ELSEWHERE
+    assert result.wake_at == make.NOW
+
+
+# 26: a host's clock is known to a second: an end that seemed to be in the future had its screen quit at once
+
+
+@pytest.mark.parametrize(("ago_s", "quits"), [(-CLOCK_DOUBT_S, False), (0.0, False), (SESSION_GRACE_S, True)])
+def test_an_end_in_the_near_future_is_now(ago_s: float, quits: bool) -> None:
+    record = make.over(ended_at=make.NOW - ago_s, session="exq.p.a.1")
+    session = make.session(record, state=SessionState.DETACHED)
+    kill = reap_ended(make.NOW, record, make.ended(), (session,), make.NOW - ago_s, 300.0)
+    assert (kill is not None) is quits
+
+
+# 27: the answer to a verdict was lost, or its host had been given up: no verdict was ever written there
+
+
+def test_a_verdict_reaches_its_folder_on_another_host_whatever_happens_in_between() -> None:
+    for kind in ("refuse", "lose-request", "partition", "host-reboot", "crash-before"):
+        assert_harmless("two-hosts", faults_at("two-hosts", "link", "settle", kind))
+
+
+def test_only_what_has_a_verdict_and_a_marker_is_written_again() -> None:
+    run = Run(ALL["far"])
+    run.go()
+    daemon, host = run.daemons[0], run.fleet.machines["a"]
+    assert daemon.world is not None
+    assert daemon.snapshot is not None
+    marker = f"{daemon.state}/spool/far%a%1"
+    verdict = f"{daemon.state}/attempts/far/a/1/verdict.json"
+    host.disk.unlink(verdict)
+    view = daemon.snapshot.observed.hosts["a"]
+    assert isinstance(view, HostView)
+    for left, written in (((), False), (("far%a%9",), False), (("far%a%1",), True)):
+        host.disk.put(marker, b"")
+        seen = Observed({"a": replace(view, markers=left)})
+        repeat_far_verdicts(daemon.world, replace(daemon.snapshot, observed=seen))
+        assert (verdict in host.disk.entries, marker not in host.disk.entries) == (written, written)
+
+
+# 28: the agent ended while it wrote the folder of an attempt: a controller without its ledger took that for an attempt
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ((), {}),
+        (("1/job.sh.tmp", "1/job.sh"), {}),
+        (("1/intent.json", "2/job.sh"), {"p/a": 1}),
+        (("1/intent.json", "2/claim"), {"p/a": 2}),
+    ],
+)
+def test_a_folder_without_intent_is_no_attempt(files: tuple[str, ...], expected: dict[str, int]) -> None:
+    run = Run(ALL["far"])
+    host = run.fleet.machines["a"]
+    for name in files:
+        host.disk.put(f"/home/u/.local/state/exq/attempts/p/a/{name}", b"{}\n")
+    with OS.on(host):
+        agent = product.agent.Agent("/home/u/.local/state/exq", {})
+        reply = agent.handle({"op": "probe", "attempts": [], "index": ["p"]})
+    assert reply["index"] == expected
+
+
+# 29: an attempt whose intent could not be read did not count as a try: its job, which had failed, was run again
+
+
+def test_an_attempt_that_nothing_is_known_of_counts() -> None:
+    record = make.record(make.over(1, generation=""), make.over(2, generation="other"), make.over(3))
+    assert [each.number for each in counted_attempts(record, make.attempt().generation)] == [1, 3]
+    spec: Desired = make.desired(make.project(make.job("a")))
+    damaged = make.record(make.over(generation="", retry_at=None))
+    result = plan(spec, make.observed(make.seen(spec)), make.ledger(damaged), make.NOW)
+    assert result.actions == ()
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("forget", 0, acts=((12.74, "lose-ledger"),)),
+        Case("controllers", 0, acts=((0.75, "remove-folder"),)),
+        Case("fetch", 3, acts=((2.0, "cut"), (3.0, "host-power"), (9.0, "host-clock"))),
+        Case("far", 5, lost_events=1.0, acts=((1.0, "host-reboot"), (1.5, "kill-loops"), (2.0, "lose-ledger"))),
+    ],
+    ids=Case.line,
+)
+def test_acts_on_hosts(case: Case) -> None:
+    assert run_case(case)[1] == []
