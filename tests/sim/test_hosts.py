@@ -130,7 +130,7 @@ def test_link_faults_cost_no_attempt() -> None:
         assert sum(result.starts.values()) == sum(fault_free("two-hosts").starts.values()), fault
 
 
-# 24: the power of a host failed soon after its first attempt: the folder of attempts was gone, its jobs unknown for good
+# 24: the power of a host failed soon after its first attempt: the attempts folder was gone, its jobs unknown for good
 
 
 def test_a_host_keeps_its_folder_of_attempts_when_its_power_fails() -> None:
