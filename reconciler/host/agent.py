@@ -969,6 +969,8 @@ class Agent:
                 # From here on its absence means that a disk is missing, also where the first launch is lost on its way.
                 with contextlib.suppress(OSError):  # the disk is full: nothing is launched
                     make_folders(os.path.join(self.state, "attempts"))
+                    for folder in (self.state, os.path.dirname(self.state)):
+                        sync_folder(folder)  # an earlier agent may have ended before it did
             reply["index"] = {key: number for project in request["index"] for key, number in self._index(project)}
         reply["state"], reply["user"] = self.state, self._user
         return reply

@@ -35,6 +35,10 @@ def _take_in(draft: Draft, host: str, job: str, number: int) -> None:
         draft.unreleased[job] = number
         draft.adopting.add(host)
         draft.wake(draft.now)
+        wanted = draft.desired.index.get(job)
+        if wanted is not None and job not in draft.states:
+            # outputs that are there may be what it left when it failed: how it ended decides
+            draft.put(wanted, JobStatus.PENDING, Reason.ADOPTED, message, attempt=number)
 
 
 def _adopt(draft: Draft, host: str, path: str) -> None:

@@ -129,6 +129,10 @@ class Fleet:
         """Those that no loop runs on."""
         return (machine for machine in self.machines.values() if not machine.has_loop)
 
+    @property
+    def has_several_loops(self) -> bool:
+        return sum(machine.has_loop for machine in self.machines.values()) > 1
+
     # time
 
     def next_event_at(self) -> float | None:

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
+from inspect import getattr_static
 from typing import Any
 
 from reconciler.host import enact
 from reconciler.model.enums import JobStatus, Reason
-from reconciler.model.facts import AttemptFacts, Unknown
+from reconciler.model.facts import AttemptFacts, HostView, OutputFacts, Unknown
 from reconciler.model.ledger import AttemptRecord
 from tests.sim import payloads, product, shim
 from tests.sim.explore import attempt, fault_free, single_faults
@@ -288,6 +289,97 @@ def _verdicts_are_not_repeated() -> list[Patch]:
     return [(tick, "repeat_verdicts", lambda world: None)]
 
 
+def _silent_host_is_empty() -> list[Patch]:
+    """A host that gives no answer has nothing: neither attempts nor screens."""
+    look = module("loop.look")
+    real = look._answer
+
+    def answer(world: Any, desired: Any, host: str, until: Any) -> Any:
+        found = real(world, desired, host, until)
+        if not isinstance(found, Unknown) or found.quiet:
+            return found
+        mine = [record for record in world.ledger.ledger().open_attempts.values() if record.host == host]
+        gone = {record.path: AttemptFacts(exists=False) for record in mine}
+        outputs = {record.job: OutputFacts(("",)) for record in mine}
+        return HostView(host, world.clock(), attempts=gone, outputs=outputs)
+
+    return [(look, "_answer", answer)]
+
+
+def _elsewhere_at_once() -> list[Patch]:
+    """The jobs of a host that cannot be reached are started on another."""
+    review = module("planner.review")
+    real = review._on_unknown_host
+
+    def on_unknown_host(draft: Any, record: AttemptRecord, view: Any) -> None:
+        if view.quiet or record.verdict is not None:
+            real(draft, record, view)
+            return
+        facts = AttemptFacts(exists=True, claimed=True, scanned=True)
+        empty = HostView(record.host, draft.now, attempts={record.path: facts}, sessions=())
+        review._review(draft, record, empty)
+
+    return [(review, "_on_unknown_host", on_unknown_host)]
+
+
+def _silent_host_holds_up() -> list[Patch]:
+    """Nothing starts anywhere while some host does not answer."""
+    launch = module("planner.launch")
+    real = launch._paused
+
+    def paused(draft: Any, project: Any, job: Any) -> Any:
+        if any(isinstance(view, Unknown) and not view.quiet for view in draft.observed.hosts.values()):
+            return launch.Refusal(Reason.HOST_UNKNOWN, "a host does not answer")
+        return real(draft, project, job)
+
+    return [(launch, "_paused", paused)]
+
+
+def _exists_is_ignored() -> list[Patch]:
+    """An attempt of another controller that stands in the way is taken for one's own launch."""
+    tick = module("loop.tick")
+    real = tick._launched
+
+    def launched(world: Any, action: Any, journal: Any, outcome: Any) -> Any:
+        return real(world, action, journal, replace(outcome, ok=True, kind=""))
+
+    agent = product.agent.Agent
+    return [(tick, "_launched", launched), (agent, "_is_another", staticmethod(lambda folder, intent: False))]
+
+
+def _far_times_as_they_are() -> list[Patch]:
+    observe = module("host.observe")
+    return [(observe, "_clock_ahead_s", lambda reply, asked_at, now, previous: 0.0)]
+
+
+def _forgets_nothing() -> list[Patch]:
+    requests = module("planner.requests")
+    return [(requests, "_without_host", lambda jobs, request: {})]
+
+
+def _lost_launch_is_repeated() -> list[Patch]:
+    """Where the answer to a launch is lost, the attempt is not looked for: the next one is started at once."""
+    outcome = module("planner.outcome")
+    real = outcome._unclaimed
+
+    def unclaimed(record: Any, facts: Any, view: Any, job: Any, now: float) -> Any:
+        if not record.launched:
+            return outcome.Ended(JobStatus.FAILED_OTHER, Reason.LAUNCH_LOST, "its launch was not answered", now)
+        return real(record, facts, view, job, now)
+
+    return [(outcome, "_unclaimed", unclaimed)]
+
+
+def _inputs_are_there() -> list[Patch]:
+    launch = module("planner.launch")
+    return [(launch, "inputs_refusal", lambda draft, project, phase, host: None)]
+
+
+def _far_verdicts_are_not_repeated() -> list[Patch]:
+    tick = module("loop.tick")
+    return [(tick, "repeat_far_verdicts", lambda world, snapshot: None)]
+
+
 MUTANTS = {
     mutant.name: mutant
     for mutant in (
@@ -319,6 +411,15 @@ MUTANTS = {
         Mutant("the last plan is kept too long", "loop", _keep_the_last_plan, ("plain",)),
         Mutant("what ignores SIGTERM is never forced", "planner", _kill_never_forces, ("hang",)),
         Mutant("verdicts are not repeated after a crash", "loop", _verdicts_are_not_repeated, ("plain",)),
+        Mutant("a silent host is an empty one", "loop", _silent_host_is_empty, ("silent",)),
+        Mutant("jobs of a silent host are started elsewhere", "planner", _elsewhere_at_once, ("forget",)),
+        Mutant("a silent host holds the others up", "planner", _silent_host_holds_up, ("silent",)),
+        Mutant("an attempt of another controller is ignored", "loop", _exists_is_ignored, ("controllers",)),
+        Mutant("times of a far host are taken as they are", "host", _far_times_as_they_are, ("clock",)),
+        Mutant("forgetting a host forgets nothing", "planner", _forgets_nothing, ("forget",)),
+        Mutant("a launch without an answer is repeated at once", "planner", _lost_launch_is_repeated, ("two-hosts",)),
+        Mutant("inputs are taken for there", "planner", _inputs_are_there, ("fetch",)),
+        Mutant("verdicts of far hosts are not repeated", "loop", _far_verdicts_are_not_repeated, ("forget",)),
     )
 }
 
@@ -327,7 +428,7 @@ MUTANTS = {
 def applied(mutant: Mutant) -> Iterator[None]:
     """The product with that mistake in it."""
     patches = mutant.patches()
-    kept = [(where, name, getattr(where, name, None)) for where, name, _ in patches]
+    kept = [(where, name, getattr_static(where, name, None)) for where, name, _ in patches]
     for where, name, value in patches:
         setattr(where, name, value)
     try:

@@ -348,9 +348,10 @@ SCENARIOS = {
         ),
         Scenario(
             "two-hosts",
-            "three jobs on two hosts",
+            "three jobs on two hosts, and the clock of one is set back by days",
             {"pair.yaml": _on(TWO_HOSTS, spec("pair", {"a": "ok 2", "b": "early 3", "c": "flaky 1 1"}))},
             hosts=(Host("a"), Host("b")),
+            happenings=((1.5, _host_clock("a", -2 * 86_400.0)),),
         ),
         Scenario(
             "silent",
@@ -379,10 +380,10 @@ SCENARIOS = {
         ),
         Scenario(
             "clock",
-            "a host whose clock is days off, and is set while jobs run",
+            "a host whose clock is days off, and is set further ahead while jobs run",
             {"days.yaml": _on("ssh: a\n", spec("days", {"a": "hang 2", "b": "oom 1 1", "c": "ok 140"}, slots=3))},
             hosts=(Host("a", ahead_s=3 * 86_400.0),),
-            happenings=((120.0, _host_clock("a", -5 * 86_400.0)),),
+            happenings=((120.0, _host_clock("a", 2 * 86_400.0)),),
         ),
         Scenario(
             "forget",

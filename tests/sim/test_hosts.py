@@ -233,9 +233,22 @@ def test_an_attempt_that_nothing_is_known_of_counts() -> None:
     assert result.actions == ()
 
 
+# 30: a controller that had lost its ledger took what a failed attempt had left for outputs that were there before any
+
+
+def test_outputs_of_an_attempt_that_is_taken_in_complete_nothing_yet() -> None:
+    spec = make.desired(make.project(make.job("a", outputs=("a.out",))))
+    view = make.seen(spec, index={"p/a": 1}, outputs={"p/a": make.outputs("left by a failure")})
+    result = plan(spec, make.observed(view), make.ledger(), make.NOW)
+    assert [action.kind for action in result.actions] == [ActionKind.ADOPT]
+    assert result.states["p/a"].reason is Reason.ADOPTED
+
+
 @pytest.mark.parametrize(
     "case",
     [
+        Case("controllers", 103641, acts=((0.21, "full"),)),
+        Case("silent", 103836, acts=((1.61, "full"), (27.44, "lose-ledger"))),
         Case("forget", 0, acts=((12.74, "lose-ledger"),)),
         Case("controllers", 0, acts=((0.75, "remove-folder"),)),
         Case("fetch", 3, acts=((2.0, "cut"), (3.0, "host-power"), (9.0, "host-clock"))),

@@ -19,7 +19,7 @@ def test_a_mutant_is_caught(name: str) -> None:
 
 def test_there_are_enough_of_them_all_over_the_product() -> None:
     assert len(MUTANTS) >= 25
-    places = {"planner", "loop", "agent", "shim", "parse", "spec"}
+    places = {"planner", "loop", "agent", "shim", "parse", "spec", "host"}
     assert {mutant.where for mutant in MUTANTS.values()} >= places
 
 
