@@ -22,6 +22,11 @@ class Outcome:
     kind: str = ""
 
     @property
+    def may_be_done(self) -> bool:
+        """It was sent, and what came of it is not known."""
+        return self.kind == "lost"
+
+    @property
     def unanswered(self) -> bool:
         """The host did not say: it may have been done."""
         return self.kind in ("lost", "unreachable")
@@ -75,9 +80,12 @@ def intent_of(record: AttemptRecord) -> dict[str, Any]:
     return {name: getattr(record, name) for name in names}
 
 
-def revoke(agent: HostAgent, path: str, patience_s: float | None = None) -> Outcome:
+def revoke(agent: HostAgent, path: str) -> Effect:
     """Claim an attempt so that no shim can run it. Not ok when a shim was first: then it is live after all."""
-    reply = call(agent, {"op": "revoke", "path": path}, patience_s)
+    return Effect(send(agent, {"op": "revoke", "path": path}), _revoked)
+
+
+def _revoked(reply: dict[str, Any]) -> Outcome:
     if reply.get("revoked"):
         return Outcome(ok=True)
     return Outcome(ok=False, message=str(reply.get("error", "its shim has claimed it after all")), kind="refused")
@@ -88,9 +96,9 @@ def record_verdict(agent: HostAgent, action: Settle) -> Effect:
     return _settle(agent, action)
 
 
-def repeat_verdict(agent: HostAgent, attempt: AttemptRecord, patience_s: float | None = None) -> Outcome:
+def repeat_verdict(agent: HostAgent, attempt: AttemptRecord) -> Effect:
     """The same for a verdict that the ledger holds already."""
-    return _settle(agent, attempt).outcome(patience_s)
+    return _settle(agent, attempt)
 
 
 def _settle(agent: HostAgent, of: Settle | AttemptRecord) -> Effect:

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 from reconciler.host.observe import ask, view_of
 from reconciler.loop.world import World, news_of
-from reconciler.model.enums import ActionKind
+from reconciler.model.enums import ActionKind, RequestKind
 from reconciler.model.facts import HostView, Observed, Unknown
 from reconciler.model.ledger import Ledger, Request
 from reconciler.model.needs import Needs
 from reconciler.model.snapshot import Snapshot
 from reconciler.model.spec import LOCAL_HOST, Desired
+from reconciler.planner.adopt import all_taken_in
 from reconciler.planner.needs import Waiting, index_of, needs, waiting_jobs
 from reconciler.planner.plan import plan as make_plan
 from reconciler.planner.requests import with_requests
@@ -23,7 +24,7 @@ NOT_ASKED = Unknown("it was not looked at this time", quiet=True)
 STALE_S = 45.0
 """An answer to what was asked longer ago than this is too old to act on."""
 QUIET_S = 15.0
-"""How long a host that answered before may take before that is news."""
+"""How long a host may take to answer before that is news."""
 
 
 @no_collection()
@@ -41,10 +42,12 @@ def look(world: World, *, full: bool = True, results: bool = False, woken: Colle
     else:
         desired = world.specs.load(settle=world.audit is not None, now=now)
     requests = tuple(request for request in world.state.pending() if not world.ledger.is_accepted(request.id))
-    ledger = with_requests(world.ledger.ledger(), requests)
+    known = world.ledger.ledger()
+    ledger = with_requests(known, [request for request in requests if request.kind is not RequestKind.FORGET_HOST])
     if requests or (last is not None and last.requests):
         world.waiting = None  # its versions do not tell of requests that are not in the ledger yet
     observed = _observe(world, desired, ledger, full=full, results=results, woken=woken)
+    ledger = with_requests(known, [request for request in requests if not _is_for_silence(world, observed, request)])
     now = max(now, world.clock())
     if last is not None and _holds(last, now, desired, observed, ledger, requests):
         world.last = replace(last, now=now, observed=observed)
@@ -53,6 +56,17 @@ def look(world: World, *, full: bool = True, results: bool = False, woken: Colle
         world.last = Snapshot(now, desired, observed, ledger, plan, requests)
     world.turn += 1 if full else 0
     return world.last
+
+
+def _is_for_silence(world: World, observed: Observed, request: Request) -> bool:
+    """It gives up a host that has not been found silent in this look: then nothing is given up."""
+    return request.kind is RequestKind.FORGET_HOST and not gives_no_answer(world, observed, request.target)
+
+
+def gives_no_answer(world: World, observed: Observed, host: str) -> bool:
+    """The host was asked in vain: one that was not asked, or whose answer is on its way, is no such host."""
+    view = observed.hosts.get(host, NOT_ASKED)
+    return isinstance(view, Unknown) and not view.quiet and host not in world.asked
 
 
 def _holds(
@@ -99,7 +113,16 @@ def _observe(
 def _not_asked(world: World, host: str) -> Unknown:
     before = world.last.observed.hosts.get(host) if world.last is not None else None
     again_at = before.again_at if isinstance(before, Unknown) else None
-    return replace(NOT_ASKED, again_at=again_at, untold=host not in world.heard)
+    return replace(NOT_ASKED, again_at=again_at, untold=_is_untold(world, host))
+
+
+def _is_untold(world: World, host: str) -> bool:
+    """It may have attempts that the ledger does not know: it is about to answer, or only a lost ledger knew them."""
+    seen = world.seen.get(host)
+    told_to = seen.told_to if seen is not None else ""
+    if host in world.indexed or (told_to and told_to == world.ledger.identity):
+        return False
+    return bool(told_to) or host not in world.heard
 
 
 def _name(world: World, host: str) -> str:
@@ -138,15 +161,15 @@ def _answer(world: World, desired: Desired, host: str, until: float | None) -> H
         if not asked.waited:
             world.asked[host] = replace(asked, waited=True)
             asked.reply.on_done(lambda: world.wake(news_of(host)))
-        quiet = host in world.views and abs(now - asked.at) < QUIET_S
-        return Unknown("it has not answered yet", quiet=quiet, untold=host not in world.heard)
+        quiet = abs(now - asked.at) < QUIET_S
+        return Unknown("it has not answered yet", quiet=quiet, untold=_is_untold(world, host))
     del world.asked[host]
     world.heard.add(host)
     view = view_of(asked, answer, now, world.views.get(host), desired.index, remote=not world.is_local(host))
     if isinstance(view, Unknown):
         world.views.pop(host, None)  # what was known before an outage says little after it
-        return view
-    if asked.needs.index:
+        return replace(view, untold=_is_untold(world, host))
+    if asked.needs.index and all_taken_in(world.ledger.ledger(), view):
         world.indexed.add(host)
     world.views[host] = view
     return view

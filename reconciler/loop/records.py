@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from reconciler.host.reply import call
+from collections.abc import Callable
+from typing import Any
+
+from reconciler.host.reply import send
 from reconciler.loop.world import World
 from reconciler.model.ledger import JobRecord
 from reconciler.store.rebuild import job_from_texts
@@ -12,11 +15,21 @@ class RecordsUnread(Exception):
     """The host gave no answer, or none that can be read; the text says why."""
 
 
-def records_on(world: World, host: str, job: str) -> JobRecord | None:
-    """The record of a job from its attempt folders on a host; None where it has none. Raises RecordsUnread."""
+AskedRecords = Callable[[float | None], JobRecord | None]
+"""Waits so long for the record of a job; None where the host has none of it. Raises RecordsUnread."""
+
+
+def ask_records(world: World, host: str, job: str) -> AskedRecords:
+    """Ask for the record of a job from its attempt folders on a host, without waiting."""
     if world.is_local(host):
-        return world.state.rebuild_job(job)
-    reply = call(world.agent_for(host), {"op": "records", "job": job}, world.patience_s)
+        return lambda _patience_s: world.state.rebuild_job(job)
+    reply = send(world.agent_for(host), {"op": "records", "job": job})
+    return lambda patience_s: _record(world, host, job, reply.wait(patience_s))
+
+
+def _record(world: World, host: str, job: str, reply: dict[str, Any] | None) -> JobRecord | None:
+    if reply is None:
+        raise RecordsUnread(f"{host} has not answered yet")
     if "error" in reply:
         raise RecordsUnread(str(reply["error"]))
     view = world.views.get(host)

@@ -8,16 +8,16 @@ from dataclasses import replace
 from reconciler.host import enact
 from reconciler.host.reply import HostAgent
 from reconciler.loop.done import Done
-from reconciler.loop.look import look
+from reconciler.loop.look import gives_no_answer, look
 from reconciler.loop.milestones import begin_runs, settle_runs
 from reconciler.loop.moved import take_moved
 from reconciler.loop.record import Journal, audit_actions, audit_outcomes, audit_plan, audit_requests, audit_specs
-from reconciler.loop.records import RecordsUnread, records_on
+from reconciler.loop.records import AskedRecords, RecordsUnread, ask_records
 from reconciler.loop.verdicts import repeat_far_verdicts, repeat_verdicts
 from reconciler.loop.world import World
-from reconciler.model.enums import ActionKind
+from reconciler.model.enums import ActionKind, RequestKind
 from reconciler.model.facts import HostView, Observed
-from reconciler.model.ledger import JobRecord
+from reconciler.model.ledger import JobRecord, Request
 from reconciler.model.plan import Action, Kill, Launch, Settle
 from reconciler.model.snapshot import Snapshot
 from reconciler.planner.requests import apply_requests
@@ -31,7 +31,7 @@ from reconciler.planner.transitions import (
 )
 from reconciler.store.errors import StoreError
 from reconciler.store.failpoint import failpoint
-from reconciler.store.seen import seen_now
+from reconciler.store.seen import seen_now, with_told
 
 PROBLEMS_SHOWN_MAX = 3
 
@@ -59,7 +59,10 @@ def tick(world: World, *, full: bool = True, woken: Collection[str] | None = Non
             repeat_verdicts(world)
         take_requests(world)
         take_moved(world)
-        snapshot = _with_transfer_problems(world, look(world, full=full, woken=woken))
+        snapshot = look(world, full=full, woken=woken)
+        if take_forgotten_hosts(world, snapshot):
+            snapshot = look(world, full=full, woken=woken)
+        snapshot = _with_transfer_problems(world, snapshot)
         audit_specs(world, snapshot)
         _keep_seen(world, snapshot)
         done = carry_out(world, snapshot)
@@ -75,9 +78,10 @@ def tick(world: World, *, full: bool = True, woken: Collection[str] | None = Non
 
 
 def _keep_seen(world: World, snapshot: Snapshot) -> None:
-    """Since when each other machine answers or not, for the verbs, whose own connections know no history."""
+    """Since when each other machine answers or not, for the verbs, whose own connections know no history; and which
+    have told this ledger of all their attempts, for the case that it is lost."""
     far = {host: view for host, view in snapshot.observed.hosts.items() if not world.is_local(host)}
-    seen = seen_now(Observed(far), world.seen, snapshot.now)
+    seen = with_told(seen_now(Observed(far), world.seen, snapshot.now), world.indexed, world.ledger.identity)
     if seen is not world.seen:
         world.seen = seen
         world.state.keep_seen(seen)
@@ -97,9 +101,33 @@ def _with_transfer_problems(world: World, snapshot: Snapshot) -> Snapshot:
 
 def take_requests(world: World) -> None:
     """Put what users asked for into the ledger, then out of the inbox. A crash in between repeats nothing."""
-    waiting = world.state.pending()
-    if not waiting:
-        return
+    waiting = [request for request in world.state.pending() if request.kind is not RequestKind.FORGET_HOST]
+    if waiting:
+        _accept(world, waiting)
+
+
+def take_forgotten_hosts(world: World, snapshot: Snapshot) -> bool:
+    """Give up the hosts that users asked to give up and that gave no answer in this look. True when there were any.
+
+    One that answers after all is not given up: what runs there would be ended, and the user thought it lost."""
+    asked = [request for request in snapshot.requests if request.kind is RequestKind.FORGET_HOST]
+    silent = [request for request in asked if gives_no_answer(world, snapshot.observed, request.target)]
+    # of a host that neither specs nor attempts name, nothing is to be given up either
+    for_nothing = [r for r in asked if isinstance(snapshot.observed.hosts.get(r.target), HostView | None)]
+    if silent:
+        _accept(world, silent)
+        world.seen = with_told(world.seen, [request.target for request in silent], "")
+        world.state.keep_seen(world.seen)
+    for request in for_nothing:
+        if world.audit is not None:
+            message = f"{request.target} answers, or has nothing of ours: nothing is given up"
+            world.audit.write("request_refused", action=str(request.kind), job=request.target, message=message)
+        world.state.accept(request)
+    return bool(silent or for_nothing)
+
+
+def _accept(world: World, waiting: Sequence[Request]) -> None:
+    """Their effect first, then out of the inbox."""
     fresh = [request for request in waiting if not world.ledger.is_accepted(request.id)]
     before = world.ledger.ledger()
     effect = apply_requests(before, fresh)
@@ -155,15 +183,20 @@ def _revoke(world: World, actions: Sequence[Action]) -> tuple[list[Action], list
     """Claim lost attempts first. One whose shim was quicker is live: its action is dropped."""
     kept: list[Action] = []
     refused: list[Done] = []
+    begun: dict[str, enact.Effect] = {}
     for action in actions:
         if isinstance(action, Settle) and action.revoke:
             failpoint("before_revoke")
-            outcome = enact.revoke(world.agent_for(action.host), action.path, world.patience_s)
+            begun[action.path] = enact.revoke(world.agent_for(action.host), action.path)
             failpoint("after_revoke")
-            if not outcome.ok:
-                refused.append(Done(action, ok=False, message=outcome.message))
-                continue
-        kept.append(action)
+    patience = _patience(world, len(begun))
+    for action in actions:
+        revoked = begun.get(action.path) if isinstance(action, Settle) and action.revoke else None
+        outcome = revoked.outcome(patience.left_s()) if revoked is not None else enact.Outcome(ok=True)
+        if outcome.ok:
+            kept.append(action)
+        else:
+            refused.append(Done(action, ok=False, message=outcome.message))
     return kept, refused
 
 
@@ -194,8 +227,13 @@ def _known(journal: Journal, action: Action) -> JobRecord:
 def _enact_all(world: World, snapshot: Snapshot, actions: Sequence[Action], journal: Journal) -> list[Done]:
     """Ask for everything before waiting for anything: on a host behind a connection a whole plan costs one way."""
     begun = [_begin(world, snapshot, action, journal) for action in actions]
-    patience = Patience(None if world.patience_s is None else world.patience_s + len(begun) * ENACT_S, world.monotonic)
+    patience = _patience(world, len(begun))
     return [finish(patience) for finish in begun]
+
+
+def _patience(world: World, asked: int) -> Patience:
+    whole_s = None if world.patience_s is None else world.patience_s + asked * ENACT_S
+    return Patience(whole_s, world.monotonic)
 
 
 def _begin(world: World, snapshot: Snapshot, action: Action, journal: Journal) -> Callable[[Patience], Done]:
@@ -210,11 +248,18 @@ def _begin(world: World, snapshot: Snapshot, action: Action, journal: Journal) -
     if isinstance(action, Kill):
         failpoint("before_kill")
         effect = enact.kill(agent, action)
-        journal.put(mark_kill(_known(journal, action), action.attempt, snapshot.now, action.reason))
         failpoint("after_kill")
-        return lambda patience: _done(action, effect.outcome(patience.left_s()))
+        return lambda patience: _killed(snapshot, action, journal, effect.outcome(patience.left_s()))
     assert action.kind is ActionKind.ADOPT
-    return lambda _patience: _adopt(world, action, journal)
+    asked = ask_records(world, action.host, action.job)
+    return lambda patience: _adopt(action, journal, asked, patience)
+
+
+def _killed(snapshot: Snapshot, action: Kill, journal: Journal, outcome: enact.Outcome) -> Done:
+    """What was never asked to end must not be made to after the grace: so only what may have heard it counts."""
+    if outcome.ok or outcome.may_be_done:
+        journal.put(mark_kill(_known(journal, action), action.attempt, snapshot.now, action.reason))
+    return _done(action, outcome)
 
 
 def _done(action: Action, outcome: enact.Outcome) -> Done:
@@ -239,15 +284,16 @@ def _launch(
         agent, view.state or str(world.paths.root), intended, job, snapshot.desired.projects[job.project]
     )
     failpoint("after_launch")
-    return lambda patience: _launched(world, action, journal, effect.outcome(patience.left_s()))
+    return lambda patience: _launched(world, action, journal, effect, patience)
 
 
-def _launched(world: World, action: Launch, journal: Journal, outcome: enact.Outcome) -> Done:
+def _launched(world: World, action: Launch, journal: Journal, effect: enact.Effect, patience: Patience) -> Done:
     record = action.record
     assert record is not None
+    outcome = effect.outcome(patience.left_s())
     if outcome.kind == "exists":
         # another controller, or this one before it lost its ledger, has an attempt of this number there
-        taken = _adopt(world, action, journal)
+        taken = _adopt(action, journal, ask_records(world, action.host, action.job), patience)
         message = outcome.message if taken.ok else f"{outcome.message}; {taken.message}"
         return replace(taken, message=message, again=taken.ok)
     if outcome.ok:
@@ -255,7 +301,7 @@ def _launched(world: World, action: Launch, journal: Journal, outcome: enact.Out
     return _done(action, outcome)
 
 
-def _adopt(world: World, action: Action, journal: Journal) -> Done:
+def _adopt(action: Action, journal: Journal, asked: AskedRecords, patience: Patience) -> Done:
     """Take attempts over from their folders; what the ledger knows of the job otherwise stays."""
     known = journal.get(action.job)
     ended = next((a for a in known.attempts if a.number == action.attempt and a.verdict), None) if known else None
@@ -263,7 +309,7 @@ def _adopt(world: World, action: Action, journal: Journal) -> Done:
         journal.put(with_attempt(known, replace(ended, released=False)))
         return Done(action, ok=True)
     try:
-        found = records_on(world, action.host, action.job)
+        found = asked(patience.left_s())
     except RecordsUnread as error:
         return Done(action, ok=False, message=str(error))
     others = {a.number for a in known.attempts} - {action.attempt} if known else set()

@@ -17,19 +17,19 @@ def repeat_verdicts(world: World) -> None:
         for attempt in record.attempts:
             if attempt.verdict is not None and _marker(world, attempt) in left:
                 agent = world.agent_for(attempt.host)
-                if not enact.repeat_verdict(agent, attempt, world.patience_s).ok:
+                if not enact.repeat_verdict(agent, attempt).outcome(world.patience_s).ok:
                     world.unwritten = True
 
 
 def repeat_far_verdicts(world: World, snapshot: Snapshot) -> None:
     """The same on other machines, whose spools a full look tells: the answer to a verdict was lost, or nobody could
-    write it when the host was given up."""
+    write it when the host was given up. Whether it helped, the next full look tells."""
     for host, view in snapshot.observed.hosts.items():
         left = frozenset(view.markers) if isinstance(view, HostView) and not world.is_local(host) else frozenset()
         for record in list(world.ledger.ledger().jobs.values()) if left else ():
             for attempt in record.attempts:
                 if attempt.host == host and attempt.verdict is not None and _marker(world, attempt) in left:
-                    enact.repeat_verdict(world.agent_for(host), attempt, world.patience_s)
+                    enact.repeat_verdict(world.agent_for(host), attempt)
 
 
 def _marker(world: World, attempt: AttemptRecord) -> str:

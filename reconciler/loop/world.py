@@ -70,11 +70,11 @@ class World:
     views: dict[str, HostView] = field(default_factory=dict)
     """The last answer of each host."""
     seen: Mapping[str, Seen] = field(default_factory=dict)
-    """Since when each other machine answers, or does not."""
+    """Since when each other machine answers, or does not, and which ledger knows all its attempts."""
     heard: set[str] = field(default_factory=set)
     """Hosts that have answered, or were found not to."""
     indexed: set[str] = field(default_factory=set)
-    """Hosts that have told which attempts they have."""
+    """Hosts that have told which attempts they have, all of which are in the ledger now."""
     last: Snapshot | None = None
     waiting: tuple[tuple[str, int], dict[str, Waiting]] | None = None
     turn: int = 0
@@ -154,12 +154,12 @@ def open_world(
             connect=connect,
             clock=clock,
             daemon=f"{os.getpid()}-{secrets.token_hex(4)}",
+            seen=read_seen(paths),
             local_names=THIS_MACHINE | {socket.gethostname(), *env.get("EXQ_HOST", "").split()},
         )
         if writable:
             from reconciler.loop.moving import Moving  # those who only read do without it
 
-            world.seen = read_seen(paths)
             world.moving = Moving(world.agent_for, lambda: wake(MOVED), now=clock)
             opened.callback(world.moving.close)
         world.held = opened.pop_all()

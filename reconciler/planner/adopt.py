@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler.model.enums import ActionKind, JobStatus, Reason
 from reconciler.model.facts import HostView
-from reconciler.model.ledger import AttemptRecord
+from reconciler.model.ledger import AttemptRecord, Ledger
 from reconciler.model.names import AttemptRef
 from reconciler.model.plan import Action
 from reconciler.planner.draft import Draft
@@ -22,14 +22,23 @@ def adopt_strays(draft: Draft) -> None:
                 _take_in(draft, name, job, number)
 
 
+def all_taken_in(ledger: Ledger, view: HostView) -> bool:
+    """The ledger knows all attempts that the host has listed, and all that live there without being listed."""
+    listed = all(_is_taken_in(ledger, job, number) for job, number in view.index.items())
+    return listed and all(path in ledger.open_attempts for path in view.strays)
+
+
+def _is_taken_in(ledger: Ledger, job: str, number: int) -> bool:
+    record = ledger.jobs.get(job)
+    if record is None:
+        return False
+    return record.completed is not None or (record.last is not None and record.last.number >= number)
+
+
 def _take_in(draft: Draft, host: str, job: str, number: int) -> None:
     """Attempts that only the host knows of: the ledger was lost, or another controller started them."""
-    record = draft.ledger.jobs.get(job)
-    last = record.last if record is not None else None
     path = f"{job}/{number}"
-    if record is not None and record.completed is not None:
-        return
-    if (last is None or last.number < number) and not any(action.path == path for action in draft.actions):
+    if not _is_taken_in(draft.ledger, job, number) and not any(action.path == path for action in draft.actions):
         message = f"{host} has attempt {number} of it, which is not in the ledger"
         draft.actions.append(Action(ActionKind.ADOPT, job, number, Reason.ADOPTED, message, host))
         draft.unreleased[job] = number

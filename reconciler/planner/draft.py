@@ -68,6 +68,11 @@ class Draft:
         view = self.observed.hosts.get(host)
         return Unknown(f"host {host} was not looked at") if view is None else view
 
+    def machine_of(self, host: str) -> str:
+        """What tells machines apart, where one of them has several names: its boot, as far as it is known."""
+        view = self.observed.hosts.get(host)
+        return view.boot_id if isinstance(view, HostView) and view.boot_id else host
+
     def holding_on(self, host: str) -> dict[str, AttemptRecord]:
         """The attempts on one host that still keep their GPUs, by path."""
         return {path: attempt for path, attempt in self.holding.items() if attempt.host == host}

@@ -33,7 +33,8 @@ def _inputs_refusal(draft: Draft, project: Project, phase: Phase, host: str) -> 
         return None
     _ask(draft, missing)
     sources = ", ".join(sorted({transfer.source for transfer in missing}))
-    message = f"outputs of {len(missing)} jobs that it needs are being brought from {sources} to {host}"
+    jobs = "1 job" if len(missing) == 1 else f"{len(missing)} jobs"
+    message = f"outputs of {jobs} that it needs are being brought from {sources} to {host}"
     return Refusal(Reason.INPUTS_ELSEWHERE, message)
 
 

@@ -38,17 +38,15 @@ def fill(draft: Draft, project: Project, phase: Phase, candidates: Sequence[Cand
 
 
 def _untold(draft: Draft, project: Project) -> Refusal | None:
-    """Why jobs that the ledger has not seen yet cannot start: a host that is about to answer may have them.
-
-    One that the ledger knows attempts of has nothing new to tell."""
+    """Why jobs that the ledger has not seen yet cannot start: a host may have them that has not told."""
     hosts = [placement.host for placement in project.placements]
     views = {host: draft.view(host) for host in hosts if len(hosts) > 1}
     awaited = {host for host, view in views.items() if isinstance(view, Unknown) and view.untold}
-    if awaited:
-        awaited -= {attempt.host for record in draft.ledger.jobs.values() for attempt in record.attempts}
     if not awaited:
         return None
-    return Refusal(Reason.HOST_UNKNOWN, f"{min(awaited)} has not told yet whether it has it")
+    host = min(awaited)
+    message = f"{host} has not told yet whether it has it; if it will not come back: exq forget-host {host}"
+    return Refusal(Reason.HOST_UNKNOWN, message)
 
 
 def _place(draft: Draft, project: Project, phase: Phase, candidate: Candidate, rooms: Sequence[Room]) -> Refusal | None:
@@ -75,7 +73,7 @@ def _place(draft: Draft, project: Project, phase: Phase, candidate: Candidate, r
         draft.wanted.append(candidate.job.key)
         draft.wake(draft.now)
         _take(candidate, wanted)
-    return _joined(refusals)
+    return _joined(refusals, rooms[0].shared.full)
 
 
 def _in_turn(candidate: Candidate, rooms: Sequence[Room]) -> Sequence[Room]:
@@ -87,8 +85,10 @@ def _in_turn(candidate: Candidate, rooms: Sequence[Room]) -> Sequence[Room]:
     return sorted(rooms, key=lambda room: (room.host != before, -len(room.free_gpus), room.busy))
 
 
-def _joined(refusals: Mapping[str, Refusal]) -> Refusal:
-    """One reason for all hosts, with what each says."""
+def _joined(refusals: Mapping[str, Refusal], of_all: Refusal | None) -> Refusal:
+    """One reason for all hosts, with what each says; `of_all`, where it is that, is said once."""
+    if of_all is not None and any(refusal is of_all for refusal in refusals.values()):
+        return of_all
     if len(refusals) == 1:
         return next(iter(refusals.values()))
     ranked = sorted(refusals.values(), key=lambda refusal: refusal.reason not in _CAPACITY)

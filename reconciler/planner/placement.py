@@ -14,7 +14,7 @@ from reconciler.planner.draft import Draft, Refusal
 from reconciler.planner.limits import DISK_FREE_MIN_MIB, DISK_POLL_S, GPU_UNKNOWN_POLL_S, RELEASE_POLL_MAX_S
 
 Leases = set[tuple[str, str]]
-"""GPUs that are taken: host and UUID."""
+"""GPUs that are taken: machine (see `Draft.machine_of`) and UUID."""
 
 
 @dataclass(slots=True)
@@ -35,7 +35,11 @@ class Room:
     """Those of the project as a whole, on all its hosts together."""
     busy: int = 0
     """How many of its jobs the host has already."""
-    free_gpus: list[Gpu] = field(default_factory=list)
+    usable_gpus: tuple[Gpu, ...] = ()
+    """Those whose memory nobody uses; some may be leased."""
+    machine: str = ""
+    leased: Leases = field(default_factory=set)
+    """What attempts hold or this plan gives out, by all projects and under all names of the machine."""
     gpu_count: int = 0
     """How many GPUs the project may use, free or not."""
     closed: Refusal | None = None
@@ -45,6 +49,11 @@ class Room:
     describe: Callable[[Sequence[Gpu]], str] = str
     """In words, why only these GPUs are free."""
     _no_gpu: Refusal | None = None
+
+    @property
+    def free_gpus(self) -> list[Gpu]:
+        """What can be given out now."""
+        return [gpu for gpu in self.usable_gpus if (self.machine, gpu.uuid) not in self.leased]
 
     def refusal(self, job: Job) -> Refusal | None:
         """Why this job cannot start now; None when there is room for it."""
@@ -58,8 +67,9 @@ class Room:
         for slots in (self.shared, self.slots):
             if slots.left < 1 and slots.full is not None:
                 return slots.full
-        if self.slots.left < 1 or len(self.free_gpus) < job.gpus:
-            self._no_gpu = self._no_gpu or Refusal(Reason.NO_FREE_GPU, self.describe(self.free_gpus))
+        free = self.free_gpus
+        if self.slots.left < 1 or len(free) < job.gpus:
+            self._no_gpu = self._no_gpu or Refusal(Reason.NO_FREE_GPU, self.describe(free))
             return self._no_gpu
         return None
 
@@ -67,7 +77,7 @@ class Room:
         """Take a slot and the job's GPUs: those of `prefer` first, those of `avoid` last. There has to be room."""
         ordered = sorted(self.free_gpus, key=lambda gpu: (gpu.uuid in avoid, gpu.uuid not in prefer, gpu.index))
         taken = tuple(ordered[: job.gpus])
-        self.free_gpus = [gpu for gpu in self.free_gpus if gpu not in taken]
+        self.leased.update((self.machine, gpu.uuid) for gpu in taken)
         self.slots.left -= 1
         self.shared.left -= 1
         self.busy += 1
@@ -161,8 +171,9 @@ def _gpu_room(
     full = _no_slot(draft, here, limit) if limit is not None else None
     slots = Slots((len(pool) if limit is None else limit) - len(here), full)
     threshold = project.gpu_free_threshold_mib
-    taken = {uuid for host, uuid in leased if host == view.host}
-    free = [gpu for gpu in pool if is_free(gpu, threshold) and gpu.uuid not in taken]
+    machine = draft.machine_of(view.host)
+    taken = {uuid for where, uuid in leased if where == machine}
+    usable = tuple(gpu for gpu in pool if is_free(gpu, threshold))
     if min(slots.left, shared.left) > 0 and any(not is_free(gpu, threshold) for gpu in pool):
         draft.wake(draft.now + RELEASE_POLL_MAX_S)  # others use it; one of ours is polled by its own attempt
     return Room(
@@ -170,7 +181,9 @@ def _gpu_room(
         slots,
         shared,
         len(here),
-        free,
+        usable,
+        machine,
+        leased,
         gpu_count=len(pool),
         describe=lambda free: describe_gpus(pool, free, threshold, _owners(draft, view.host), taken),
     )

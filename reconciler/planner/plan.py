@@ -31,7 +31,7 @@ def plan(desired: Desired, observed: Observed, ledger: Ledger, now: float) -> Pl
     _note_unknown_hosts(draft)
     review_attempts(draft)
     adopt_strays(draft)
-    leased = {(attempt.host, uuid) for attempt in draft.holding.values() for uuid in attempt.gpus}
+    leased = {(draft.machine_of(attempt.host), uuid) for attempt in draft.holding.values() for uuid in attempt.gpus}
     for project in desired.projects.values():
         _plan_project(draft, project, leased)
     _check_launches(draft)
@@ -60,7 +60,6 @@ def _plan_project(draft: Draft, project: Project, leased: Leases) -> None:
             rooms = rooms or rooms_for(draft, project, leased)
             fill(draft, project, phase, candidates, rooms)
     launched = draft.launches[before:]
-    leased.update((action.host, uuid) for action in launched for uuid in action.gpus)
     for phase in project.phases:
         draft.phases.append(phase_state(draft, project, phase, gates[phase.name]))
     if project.gpu_pool is not None and not _all_settled(draft, project):
@@ -112,9 +111,9 @@ def _all_settled(draft: Draft, project: Project) -> bool:
 def _check_launches(draft: Draft) -> None:
     """S1 and S10 at run time: a plan that breaks them is a bug, and is not carried out."""
     jobs = [action.job for action in draft.launches]
-    gpus = [(action.host, uuid) for action in draft.launches for uuid in action.gpus]
+    gpus = [(draft.machine_of(action.host), uuid) for action in draft.launches for uuid in action.gpus]
     live = {attempt.job for attempt in draft.holding.values()}
-    held = {(attempt.host, uuid) for attempt in draft.holding.values() for uuid in attempt.gpus}
+    held = {(draft.machine_of(attempt.host), uuid) for attempt in draft.holding.values() for uuid in attempt.gpus}
     if len(set(jobs)) != len(jobs) or live.intersection(jobs):
         raise AssertionError(f"plan launches a job that is live or twice: {sorted(jobs)}")
     if len(set(gpus)) != len(gpus) or held.intersection(gpus):

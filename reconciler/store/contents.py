@@ -16,6 +16,8 @@ class Contents:
     paused: frozenset[str] = frozenset()
     accepted: frozenset[str] = frozenset()
     """Ids of requests whose effects are in it."""
+    identity: str = ""
+    """Made with the ledger: one that was lost and made anew has another. Empty: it has none yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,13 +138,19 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def create(connection: sqlite3.Connection, changes: Changes) -> None:
+def create(connection: sqlite3.Connection, changes: Changes, identity: str) -> None:
     """Make the tables with their first rows in one transaction. Raises sqlite3.Error."""
     with transaction(connection):
         for name, columns in _TABLES.items():
             connection.execute(f"CREATE TABLE {name} {columns}")
         connection.execute("INSERT INTO meta VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),))
+        identify(connection, identity)
         _put(connection, changes)
+
+
+def identify(connection: sqlite3.Connection, identity: str) -> None:
+    """Give a ledger the identity that tells it from the one after it. Raises sqlite3.Error."""
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('identity', ?)", (identity,))
 
 
 def write(connection: sqlite3.Connection, changes: Changes, version: int) -> None:
@@ -197,6 +203,7 @@ def read_all(connection: sqlite3.Connection, path: Path) -> Contents:
                 _runs(connection),
                 frozenset(_texts(connection, "target", "paused")),
                 frozenset(_texts(connection, "id", "accepted")),
+                next(iter(_texts(connection, "value", "meta WHERE name = 'identity'")), ""),
             )
     except (RecordDamaged, UnicodeDecodeError) as error:
         raise Damaged(str(error)) from error

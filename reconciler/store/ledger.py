@@ -27,6 +27,8 @@ class LedgerStore:
         self._paused: frozenset[str] = frozenset()
         self._open: dict[str, AttemptRecord] = {}
         self._accepted: frozenset[str] = frozenset()
+        self.identity = ""
+        """Another one means that a ledger before this was lost; empty where none was made yet."""
         self.notices: tuple[str, ...] = ()
         """What had to be repaired or could not be read when the file was last loaded, one sentence each."""
 
@@ -104,12 +106,13 @@ class LedgerStore:
         self._source.close()
 
     def _contents(self) -> Contents:
-        return Contents(self._jobs, self._runs, self._paused, self._accepted)
+        return Contents(self._jobs, self._runs, self._paused, self._accepted, self.identity)
 
     def _take(self, contents: Contents, notices: tuple[str, ...]) -> None:
         self._version += 1
         self._jobs, self._runs = contents.jobs, contents.runs
         self._paused, self._accepted = contents.paused, contents.accepted
+        self.identity = contents.identity
         self._open = {a.path: a for record in self._jobs.values() for a in record.attempts if _is_open(a)}
         self.notices = notices
 

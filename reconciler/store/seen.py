@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from reconciler.model.facts import HostView, Observed
 from reconciler.store.atomic import write_atomic
@@ -19,6 +19,8 @@ class Seen:
     since: float
     last_answer_at: float | None = None
     """The last one before it fell silent; None while it answers."""
+    told_to: str = ""
+    """The ledger that knows all attempts there were on the host. Where it was lost, the host alone can tell of them."""
 
 
 _SEEN = Shape(Seen)
@@ -32,7 +34,15 @@ def seen_now(observed: Observed, before: Mapping[str, Seen], now: float) -> Mapp
         known = before.get(host)
         if (known is not None and known.reachable is reachable) or (not reachable and _is_quiet(view)):
             continue
-        seen[host] = Seen(reachable, now, None if reachable else getattr(view, "since", None))
+        told_to = known.told_to if known is not None else ""
+        seen[host] = Seen(reachable, now, None if reachable else getattr(view, "since", None), told_to)
+    return seen if seen != before else before
+
+
+def with_told(before: Mapping[str, Seen], hosts: Iterable[str], ledger: str) -> Mapping[str, Seen]:
+    """Note that hosts have told a ledger of all their attempts; an empty one: that what they have was given up."""
+    marked = {host: replace(before[host], told_to=ledger) for host in hosts if host in before}
+    seen = {**before, **marked}
     return seen if seen != before else before
 
 
@@ -48,7 +58,7 @@ def write_seen(paths: StatePaths, seen: Mapping[str, Seen]) -> None:
 def read_seen(paths: StatePaths) -> Mapping[str, Seen]:
     """What the loop kept; nothing where there is none or it cannot be read: it is a help, and no fact."""
     try:
-        found = parse_json(paths.seen.read_text(encoding="utf-8"))
+        found = parse_json(paths.seen.read_bytes().decode())
         return {str(host): _SEEN.read(each) for host, each in found.items()} if isinstance(found, dict) else {}
     except (OSError, UnicodeDecodeError, RecordDamaged):
         return {}

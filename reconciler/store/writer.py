@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -92,7 +94,9 @@ class Writer:
             runs = database.salvaged_runs(self._paths.ledger)
             notices.append(f"the ledger was damaged ({damage}); it is kept as {self._set_aside()}")
             contents = self._open(notices)
-        return self._make(known, runs, notices) if contents is None else contents
+        if contents is None:
+            return self._make(known, runs, notices)
+        return contents if contents.identity else self._identified(contents)
 
     def _open(self, notices: list[str]) -> Contents | None:
         """The contents, or None where the file is new. Raises Damaged, StoreError or StoreFull."""
@@ -120,17 +124,25 @@ class Writer:
         assert self._connection is not None
         if known is None:
             rebuilt = rebuild(self._paths)
-            known = Contents(rebuilt.jobs, runs, rebuilt.paused, rebuilt.accepted)
+            known = Contents(rebuilt.jobs, runs, rebuilt.paused, rebuilt.accepted, _new_identity())
             source, said = "the attempt folders", rebuilt.notices
         else:
             source, said = "memory", ()
         with database.understood(self._paths.ledger, writing=True), mapped("write", self._paths.ledger):
-            database.create(self._connection, Changes.all_of(known))
+            database.create(self._connection, Changes.all_of(known), known.identity)
             sync_folder(self._paths.root)
         notices.extend(said)
         if known.jobs:
             notices.append(f"the ledger was made anew from {source}, with {len(known.jobs)} jobs")
         return known
+
+    def _identified(self, contents: Contents) -> Contents:
+        """An earlier exq made the file."""
+        assert self._connection is not None
+        identity = _new_identity()
+        with database.understood(self._paths.ledger, writing=True):
+            database.identify(self._connection, identity)
+        return replace(contents, identity=identity)
 
     def _set_aside_leftovers(self, notices: list[str]) -> None:
         """A write-ahead file without its ledger belongs to a file that is gone; sqlite would delete it."""
@@ -152,3 +164,7 @@ class Writer:
                     os.rename(f"{path}{suffix}", f"{aside}{suffix}")
             sync_folder(path.parent)
         return aside
+
+
+def _new_identity() -> str:
+    return secrets.token_hex(8)

@@ -112,10 +112,7 @@ def campaign(
     ):
         case = case_of(seed)
         result, wrong = run_case(case)
-        tally.runs += 1
-        tally.ticks += result.ticks
-        tally.operations += result.operations
-        tally.faults += len(result.hit)
+        tally.count(result)
         if wrong:
             small = shrink(case)
             again = run_case(small)[1]

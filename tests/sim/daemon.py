@@ -40,6 +40,7 @@ class Database:
     """The ledger file of one state folder: what was committed survives everything but being deleted."""
 
     contents: Contents | None = None
+    identity: str = ""
     version: int = 0
     attempts: dict[str, AttemptRecord] = field(default_factory=dict)
 
@@ -62,16 +63,18 @@ class SimWriter(Writer):
         notices: tuple[str, ...] = ()
         if database.contents is None:
             made = known or self._rebuilt()
+            database.identity = made.identity
             database.contents = Contents({}, {}, frozenset(), frozenset())
             self._apply(Changes.all_of(made))
             notices = ("the ledger was made anew",)
         self._seen = database.version
         found = database.contents
-        return Contents(dict(found.jobs), dict(found.runs), found.paused, found.accepted), notices
+        return Contents(dict(found.jobs), dict(found.runs), found.paused, found.accepted, database.identity), notices
 
     def _rebuilt(self) -> Contents:
         rebuilt = product.rebuild.rebuild(self._where)
-        return Contents(rebuilt.jobs, {}, rebuilt.paused, rebuilt.accepted)
+        identity = f"ledger {self._database.version}"
+        return Contents(rebuilt.jobs, {}, rebuilt.paused, rebuilt.accepted, identity)
 
     def write(self, changes: Changes) -> None:
         kind = self._machine.op("loop", "commit")
@@ -183,6 +186,7 @@ class Daemon:
             monotonic=lambda: machine.uptime,
             daemon=f"{self.number}-{self.lives}",
             connect=lambda host: self.fleet.connect(host, self),
+            seen=product.seen.read_seen(self.paths),
         )
         if writable and len(self.fleet.machines) > 1:
             world.patience_s = PATIENCE_S
@@ -215,11 +219,13 @@ class Daemon:
     def tick(self, *, full: bool, woken: frozenset[str] | None = None) -> bool:
         """One tick; False when the loop died in it."""
         self.ticks += 1
-        before = self.snapshot
+        before = self.world.last if self.world is not None else None
         OS.m = self.machine
         self.woken.clear()
+        self.last: Snapshot | None = None
         alive = self._try_tick(full, woken)
-        self.looked = self.snapshot is not before
+        # not by `snapshot`: to what a tick returns it may have added, and one that died returned nothing
+        self.looked = self.last is not None and self.last is not before
         return alive
 
     def _try_tick(self, full: bool, woken: frozenset[str] | None) -> bool:
@@ -231,10 +237,11 @@ class Daemon:
                 self.world = self.open()
                 full = True
             self.snapshot, self.done = tick(self.world, full=full, woken=None if full else woken)
+            self.last = self.world.last
         except (SimCrash, StoreError):
             # `exq run` ends with the message of a StoreError, and systemd starts it again
             if self.world is not None and self.world.last is not None:
-                self.snapshot = self.world.last
+                self.snapshot = self.last = self.world.last
             self.world = None
             return False
         return True

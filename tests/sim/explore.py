@@ -26,6 +26,13 @@ class Tally:
     failures: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
+    def count(self, result: Result) -> None:
+        """One more run."""
+        self.runs += 1
+        self.ticks += result.ticks
+        self.operations += result.operations
+        self.faults += len(result.hit)
+
     def add(self, other: Tally) -> None:
         self.runs += other.runs
         self.ticks += other.ticks
@@ -86,10 +93,7 @@ def run_all(name: str, plans: Iterable[Faults], seed: int = 0, stop_after: int =
     began = time.perf_counter()
     for faults in plans:
         result, wrong = attempt(name, faults, seed)
-        tally.runs += 1
-        tally.ticks += result.ticks
-        tally.operations += result.operations
-        tally.faults += len(result.hit)
+        tally.count(result)
         if wrong:
             tally.failures.append(f"{replay_line(name, seed, faults)}\n    {'; '.join(wrong[:3])}")
             if len(tally.failures) >= stop_after:

@@ -301,10 +301,6 @@ class Machine:
 
     # locks
 
-    def locked_by(self, path: str) -> list[Process]:
-        inode = self.disk.entries.get(path)
-        return self.locks.get(inode.ino, []) if inode is not None else []
-
     def take_lock(self, process: Process, inode: Inode) -> bool:
         if self.locks.get(inode.ino):
             return False
@@ -359,8 +355,8 @@ class Machine:
 
     def _check_other_hosts(self, attempt: str, state: str) -> None:
         """S1 over all machines: a job lives at most once, unless a user has given up the host of the other."""
-        if self.name in self.forgotten or self.traces_lost:
-            return  # what only a host knows that cannot be reached is not known
+        if self.name in self.forgotten:
+            return
         self.catch_up(self.true)
         job = attempt.rpartition("/")[0]
         for machine in self.peers:

@@ -13,6 +13,7 @@ from inspect import getattr_static
 from typing import Any
 
 from reconciler.host import enact
+from reconciler.host.reply import Reply
 from reconciler.model.enums import JobStatus, Reason
 from reconciler.model.facts import AttemptFacts, HostView, OutputFacts, Unknown
 from reconciler.model.ledger import AttemptRecord
@@ -197,7 +198,8 @@ def _failures_are_reboots() -> list[Patch]:
 
 
 def _revoke_without_claim() -> list[Patch]:
-    return [(enact, "revoke", lambda agent, path, patience_s=None: enact.Outcome(ok=True))]
+    done = enact.Effect(Reply({"revoked": True}), lambda _reply: enact.Outcome(ok=True))
+    return [(enact, "revoke", lambda agent, path: done)]
 
 
 def _launch_without_journal() -> list[Patch]:

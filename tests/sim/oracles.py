@@ -100,8 +100,6 @@ def _broken_specs_stand(daemon: Daemon, snapshot: Snapshot) -> None:
     machine = daemon.machine
     for file in snapshot.desired.files:
         if file.unsettled:
-            continue  # it was not loaded at all yet, or stands as it was
-        if file.unsettled:
             continue  # it may never have loaded
         if not file.broken:
             daemon.loaded.add(file.path)
@@ -274,19 +272,11 @@ def left_alone(daemons: list[Daemon]) -> bool:
             attempt.job in states and (states[attempt.job].drift or states[attempt.job].reason is Reason.ORPHAN)
             for attempt in daemon.snapshot.ledger.open_attempts.values()
         ]
-        if daemon.machine.traces_lost and (_adopts(daemon.snapshot) or _number_is_taken_twice(daemon.machine)):
+        if daemon.machine.traces_lost and _adopts(daemon.snapshot):
             continue
         if not all(drifted) or daemon.snapshot.plan.actions:
             return False
     return True
-
-
-def _number_is_taken_twice(machine: Machine) -> bool:
-    """Without its ledger, and with a host that could not be reached, the loop gave an attempt's number out again."""
-    hosts: dict[tuple[str, str], set[str]] = {}
-    for start in machine.starts:
-        hosts.setdefault((start.state, start.attempt), set()).add(start.host)
-    return any(len(names) > 1 for names in hosts.values())
 
 
 def _adopts(snapshot: Snapshot) -> bool:
@@ -323,7 +313,7 @@ def check_end(run: Run) -> None:
 
 def _check_host_at_end(run: Run, host: Machine, lied_to: bool) -> None:
     for process in host.procs.values():
-        if process.role == "screen" and (lied_to or host.traces_lost or not _has_socket(host, process.pid)):
+        if process.role == "screen" and (lied_to or not _has_socket(host, process.pid)):
             continue
         if process.attempt is not None:
             host.wrong(f"L1: all is settled, and {process.role} {process.pid} of {process.attempt} is still there")

@@ -159,7 +159,6 @@ agent.read_proc = _read_proc
 agent.lock_holder = _lock_holder
 agent.holds_open = _holds_open
 agent.boot_id = lambda: OS.m.boot_id
-OS_USER = "u"
 
 
 GARBLED: tuple[dict[str, Any], ...] = ({}, {"garbage": 1}, {"now": "x", "boot_id": 3})

@@ -386,6 +386,13 @@ SCENARIOS = {
             happenings=((120.0, _host_clock("a", 2 * 86_400.0)),),
         ),
         Scenario(
+            "amnesia",
+            "the ledger is lost while one of two hosts cannot be reached, and a job runs there",
+            {"lost.yaml": _on(TWO_HOSTS, spec("lost", {"a": "calm 180", "b": "ok 3"}).replace(ONE_TRY, TWO_TRIES))},
+            hosts=(Host("a"), Host("b")),
+            happenings=((3.0, _cut("a", 150.0)), (9.0, _lose_ledger)),
+        ),
+        Scenario(
             "forget",
             "a host does not answer any more, is given up, and comes back",
             {"gone.yaml": _on(TWO_HOSTS, spec("gone", {"a": "calm 180", "b": "ok 3"}).replace(ONE_TRY, TWO_TRIES))},

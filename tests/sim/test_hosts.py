@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from reconciler.host import enact
+from reconciler.loop.record import Journal
+from reconciler.loop.tick import _killed
 from reconciler.loop.verdicts import repeat_far_verdicts
 from reconciler.model.enums import ActionKind, Reason
 from reconciler.model.facts import HostView, Observed, SessionState
-from reconciler.model.plan import Launch
+from reconciler.model.plan import Kill, Launch
 from reconciler.model.spec import Desired, Placement
 from reconciler.planner.backoff import counted_attempts
 from reconciler.planner.limits import CLOCK_DOUBT_S, SESSION_GRACE_S
@@ -242,6 +246,55 @@ def test_outputs_of_an_attempt_that_is_taken_in_complete_nothing_yet() -> None:
     result = plan(spec, make.observed(view), make.ledger(), make.NOW)
     assert [action.kind for action in result.actions] == [ActionKind.ADOPT]
     assert result.states["p/a"].reason is Reason.ADOPTED
+
+
+# 31: the ledger was lost while a host could not be reached: its live job was started on another, under the same number
+
+
+def test_what_a_silent_host_may_run_is_not_started_elsewhere_when_the_ledger_is_lost() -> None:
+    run = Run(ALL["amnesia"])
+    run.go()
+    assert run.machine.violations == []
+    starts = [start for machine in run.fleet.machines.values() for start in machine.starts]
+    assert {start.host for start in starts if start.attempt.startswith("lost/a/")} == {"a"}
+    for kind in ("refuse", "lose-reply", "slow"):  # it told, and fell silent before what it told was taken in
+        assert_harmless("amnesia", faults_at("amnesia", "link", "records", kind))
+
+
+# 32: a host that had come back was given up at a request from when it was silent, and what ran there was ended
+
+
+def test_a_host_that_answers_is_not_given_up() -> None:
+    asked = ((1.0, lambda run: run.request("forget_host", "a")),)
+    run = Run(replace(ALL["two-hosts"], happenings=asked))
+    run.go()
+    assert run.machine.violations == []
+    reasons = {
+        attempt.verdict.reason
+        for record in run.daemons[0].database.contents.jobs.values()
+        for attempt in record.attempts
+        if attempt.verdict
+    }
+    assert Reason.HOST_FORGOTTEN not in reasons
+    assert [line for line, _ in run.daemons[0].audit.lines].count("request_refused") == 1
+
+
+# 33: a request to end a job was never sent, and the next one was SIGKILL: it had counted as asked
+
+
+@pytest.mark.parametrize(("kind", "counts"), [("refuse", False), ("lose-reply", True), (None, True)])
+def test_only_what_may_have_heard_it_counts_as_asked_to_end(kind: str | None, counts: bool) -> None:
+    attempt_record = make.attempt(1, "p/a", host="a")
+    kill = Kill(ActionKind.KILL, "p/a", 1, Reason.STOPPED_BY_USER, "", "a")
+    journal = Journal(make.ledger(make.record(attempt_record)))
+    outcome = {
+        "refuse": enact.Outcome(ok=False, kind="unreachable"),
+        "lose-reply": enact.Outcome(ok=False, kind="lost"),
+        None: enact.Outcome(ok=True),
+    }[kind]
+    _killed(SimpleNamespace(now=make.NOW), kill, journal, outcome)
+    last = journal.get("p/a").last
+    assert (last.kill_last_at is not None) is counts
 
 
 @pytest.mark.parametrize(

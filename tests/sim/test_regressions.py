@@ -211,10 +211,10 @@ def test_a_garbled_answer_is_no_success(reply: dict[str, Any]) -> None:
             return reply
 
     settled = make.over()
-    assert not enact.repeat_verdict(Garbled(), settled).ok
+    assert not enact.repeat_verdict(Garbled(), settled).outcome().ok
     assert not enact.start(Garbled(), make.attempt(), "true").outcome().ok
     assert not enact.write_file(Garbled(), "/x", "").ok
-    assert not enact.revoke(Garbled(), "p/a/1").ok
+    assert not enact.revoke(Garbled(), "p/a/1").outcome().ok
 
 
 # 9: with a request in the inbox, a job was wanted at one look, planned at the next, and wanted again at the one after

@@ -10,7 +10,7 @@ from tests.sim.explore import all_singles, attempt, fault_free, pairs, run_all, 
 from tests.sim.faults import COSTS_ATTEMPTS
 from tests.sim.scenarios import ALL, SCENARIOS
 
-PAIRS_IN_CI = 300
+PAIRS_IN_CI = 400
 SHARDS = {"names": 3, "oom": 3, "hang": 3, "projects": 3, "stale": 2, "shared": 2, "edits": 2, "states": 2, "full": 2}
 SHARDS.update({"far": 3, "silent": 4, "controllers": 3, "clock": 4, "forget": 5, "two-hosts": 2, "fetch": 2})
 """Long scenarios are cut into parts, so that two workers end at about the same time."""

@@ -12,6 +12,7 @@ from reconciler.model.facts import Gpu, HostView, Observed, PreconditionFacts, U
 from reconciler.model.ledger import COLLECTED, Copy, JobRecord, Ledger, Request
 from reconciler.model.plan import Launch, Plan
 from reconciler.model.spec import Desired, Placement, Project
+from reconciler.planner.adopt import all_taken_in
 from reconciler.planner.needs import needs
 from reconciler.planner.plan import plan
 from reconciler.planner.requests import with_requests
@@ -52,15 +53,18 @@ def gpus(*free: bool) -> tuple[Gpu, ...]:
 class TestPlacement:
     def test_jobs_go_where_most_gpus_are_free(self) -> None:
         project = make.gpu_project(*jobs(3), placements=(A, B))
-        result = planned(project, views={"a": {"gpus": gpus(True)}, "b": {"gpus": gpus(True, True)}})
-        assert placed(result) == {"j0": "b", "j1": "a", "j2": "b"}
+        views = {"a": {"gpus": gpus(True), "boot_id": "boot-a"}, "b": {"gpus": gpus(True, True)}}
+        assert placed(planned(project, views=views)) == {"j0": "b", "j1": "a", "j2": "b"}
 
     def test_equal_uuids_on_two_hosts_are_two_gpus(self) -> None:
         project = make.gpu_project(*jobs(2), placements=(A, B))
-        assert placed(planned(project, views={"a": {"gpus": gpus(True)}, "b": {"gpus": gpus(True)}})) == {
-            "j0": "a",
-            "j1": "b",
-        }
+        views = {"a": {"gpus": gpus(True), "boot_id": "boot-a"}, "b": {"gpus": gpus(True), "boot_id": "boot-b"}}
+        assert placed(planned(project, views=views)) == {"j0": "a", "j1": "b"}
+
+    def test_a_machine_with_two_names_has_its_gpus_once(self) -> None:
+        project = make.gpu_project(*jobs(2), placements=(A, B))
+        views = {"a": {"gpus": gpus(True)}, "b": {"gpus": gpus(True)}}
+        assert placed(planned(project, views=views)) == {"j0": "a"}
 
     def test_without_gpus_jobs_are_spread(self) -> None:
         project = make.project(*jobs(4), placements=(A, B), max_parallel=3)
@@ -276,3 +280,32 @@ def test_what_a_forgotten_host_still_runs_is_ended_at_once_when_it_is_back() -> 
         views={"a": {"attempts": {given_up.path: make.running()}}},
     )
     assert [(a.kind, a.path) for a in result.actions] == [(ActionKind.KILL, "p/j0/1")]
+
+
+def test_slots_of_the_whole_project_are_told_of_once() -> None:
+    live = make.attempt(1, "p/j0", host="a")
+    project = make.project(*jobs(2), placements=(A, B, Placement("c", max_parallel=1)), max_parallel=1)
+    state = planned(project, make.record(live), views={"b": GONE}).states["p/j1"]
+    assert (state.reason, state.message) == (Reason.NO_FREE_SLOT, "the one slot is in use (max_parallel)")
+
+
+@pytest.mark.parametrize("untold", [True, False])
+def test_a_job_that_was_never_seen_waits_for_a_host_that_may_have_it(untold: bool) -> None:
+    project = make.project(*jobs(1), placements=(A, B))
+    result = planned(project, views={"a": replace(GONE, untold=untold)})
+    assert placed(result) == ({} if untold else {"j0": "b"})
+    assert untold is ("exq forget-host a" in result.states["p/j0"].message)
+
+
+@pytest.mark.parametrize(
+    ("index", "strays", "open_", "told"),
+    [
+        pytest.param({}, (), (), True, id="nothing-there"),
+        pytest.param({"p/a": 2}, (), (), False, id="listed"),
+        pytest.param({"p/a": 2}, (), ("p/a",), True, id="listed-and-known"),
+        pytest.param({}, ("p/b/1",), (), False, id="lives-without-a-folder"),
+    ],
+)
+def test_when_a_host_has_told_all(index: Any, strays: Any, open_: Any, told: bool) -> None:
+    records = [make.record(make.attempt(2, key)) for key in open_]
+    assert all_taken_in(make.ledger(*records), make.view(index=index, strays=strays)) is told

@@ -286,7 +286,7 @@ class TestBarrier:
 
 
 def test_room_is_used_up() -> None:
-    room = Room("h", Slots(2), Slots(inf), free_gpus=[make.gpu(0)], gpu_count=1)
+    room = Room("h", Slots(2), Slots(inf), usable_gpus=(make.gpu(0),), gpu_count=1)
     one = make.job(gpus=1)
     assert room.refusal(one) is None
     assert [g.index for g in room.take(one)] == [0]

@@ -244,3 +244,38 @@ def test_a_missing_ledger_is_made_from_the_attempt_folders(paths: StatePaths) ->
         assert store.ledger().open_attempts["p/a/2"].pid == 4711
         assert store.notices == ("the ledger was made anew from the attempt folders, with 1 jobs",)
     assert list(reopened(paths, writable=True).jobs) == ["p/a"]
+
+
+def identity_of(paths: StatePaths, *, writable: bool = True) -> str:
+    with LedgerStore.open(paths, writable=writable) as store:
+        return store.identity
+
+
+def test_a_ledger_keeps_its_identity_and_the_one_after_it_has_another(paths: StatePaths) -> None:
+    first = identity_of(paths)
+    assert first
+    assert identity_of(paths) == first == identity_of(paths, writable=False)
+    paths.ledger.unlink()
+    assert identity_of(paths, writable=False) == ""
+    assert identity_of(paths) not in ("", first)
+
+
+def test_what_is_made_anew_from_memory_is_the_same_ledger(paths: StatePaths, store: LedgerStore) -> None:
+    store.commit([open_job("p/a")])
+    before = store.identity
+    for companion in paths.root.glob("ledger.sqlite3*"):
+        companion.unlink()
+    store.commit([open_job("p/b")])
+    assert store.identity == before
+    store.close()
+    assert identity_of(paths, writable=False) == before
+
+
+def test_a_ledger_of_an_earlier_exq_gets_an_identity(paths: StatePaths, store: LedgerStore) -> None:
+    store.commit([open_job("p/a")])
+    store.close()
+    with sqlite3.connect(paths.ledger) as connection:
+        connection.execute("DELETE FROM meta WHERE name = 'identity'")
+    connection.close()
+    assert identity_of(paths, writable=False) == ""
+    assert identity_of(paths) == identity_of(paths) != ""

@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.model.facts import HostView, Observed, Unknown
 from reconciler.store.paths import StatePaths
-from reconciler.store.seen import Seen, read_seen, seen_now, write_seen
+from reconciler.store.seen import Seen, read_seen, seen_now, with_told, write_seen
 
 UP = HostView("a", 90.0)
 
@@ -32,8 +32,18 @@ def test_a_change_is_noted_once(before: Seen | None, view: HostView | Unknown, a
     assert (seen is known) == (before == after)
 
 
+def test_which_ledger_a_host_has_told_is_noted_once_and_stays() -> None:
+    before = {"a": Seen(True, 50.0), "b": Seen(True, 50.0)}
+    told = with_told(before, ["a", "unknown"], "ledger 1")
+    assert told == {"a": Seen(True, 50.0, told_to="ledger 1"), "b": Seen(True, 50.0)}
+    assert with_told(told, ["a"], "ledger 1") is told
+    fallen_silent = seen_now(Observed({"a": Unknown("down", since=80.0)}), told, 100.0)
+    assert fallen_silent["a"] == Seen(False, 100.0, 80.0, "ledger 1")
+    assert with_told(fallen_silent, ["a"], "")["a"].told_to == ""
+
+
 def test_it_is_kept(tmp_path: Path) -> None:
-    seen = {"a": Seen(True, 1.5), "b": Seen(False, 2.5, 2.0)}
+    seen = {"a": Seen(True, 1.5), "b": Seen(False, 2.5, 2.0, "ledger 1")}
     assert read_seen(StatePaths(tmp_path)) == {}
     write_seen(StatePaths(tmp_path), seen)
     assert read_seen(StatePaths(tmp_path)) == seen
