@@ -10,7 +10,7 @@ from reconciler.cli.daemon import loop_words, running_loop
 from reconciler.cli.exits import OK, PROBLEM
 from reconciler.cli.look import look_now
 from reconciler.cli.output import print_json
-from reconciler.cli.wishes import Wishes, wishes
+from reconciler.cli.wishes import Refusal, Wishes, wishes
 from reconciler.model.enums import RequestKind
 from reconciler.model.ledger import Request
 
@@ -29,7 +29,7 @@ def ask(kind: RequestKind, words: Sequence[str], context: Context) -> int:
     requests = submit_all(kind, wanted.targets, context)
     daemon = running_loop(context)
     if context.json:
-        print_json(_json(kind, requests, wanted, daemon))
+        print_json(requests_json(requests, wanted.refused, daemon))
     else:
         _print(kind, requests, wanted, daemon)
     return OK if all(item.done for item in wanted.refused) else PROBLEM
@@ -65,12 +65,15 @@ def next_words(daemon: Mapping[str, object] | None) -> str:
     return f"the loop ({loop_words(daemon)}) will carry it out"
 
 
-def _json(
-    kind: RequestKind, requests: Sequence[Request], wanted: Wishes, daemon: Mapping[str, object] | None
+def requests_json(
+    requests: Sequence[Request], refused: Sequence[Refusal], daemon: Mapping[str, object] | None
 ) -> dict[str, object]:
+    """What was asked for and what was not, for programs."""
     return {
         "schema": "exq.requests/v1",
-        "requests": [{"id": each.id, "kind": str(kind), "target": each.target, "by": each.by} for each in requests],
-        "refused": [{"target": item.target, "message": item.message, "done": item.done} for item in wanted.refused],
+        "requests": [
+            {"id": each.id, "kind": str(each.kind), "target": each.target, "by": each.by} for each in requests
+        ],
+        "refused": [{"target": item.target, "message": item.message, "done": item.done} for item in refused],
         "daemon": dict(daemon) if daemon is not None else None,
     }

@@ -36,7 +36,7 @@ class Context:
             )
         raise CliError(
             f"there is no specs folder {self.specs}",
-            "go to the folder that holds it, or name it: exq --specs DIR (or set EXQ_SPECS)",
+            "go to the folder that holds it, name it: exq --specs DIR (or set EXQ_SPECS), or make one: exq init",
         )
 
 
@@ -71,18 +71,18 @@ def who(env: Mapping[str, str]) -> str:
     """`user@host`, as the audit trail names a person."""
     import socket
 
-    user = env.get("USER") or env.get("LOGNAME") or _login_name()
+    user = env.get("USER") or env.get("LOGNAME") or login_name() or f"uid-{os.getuid()}"
     return f"{user}@{socket.gethostname()}"
 
 
-def _login_name() -> str:
-    """The name that the system knows this user by; a user without one is a number."""
+def login_name() -> str | None:
+    """The name that the system knows this user by; None for one who is a number alone."""
     import pwd
 
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
-        return f"uid-{os.getuid()}"
+        return None
 
 
 def say(message: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -49,7 +49,7 @@ def look_in(world: World, *, results: bool = False, hosts: Collection[str] | Non
     from reconciler import loop
 
     world.last = None  # a loop does not wait again for a host that was silent in its last look; a verb does
-    with _waiting_said(world):
+    with waiting_said(lambda: _late(world)):
         if hosts is None:
             return _with_since(world, loop.look(world, results=results))
         return _with_since(world, loop.look(world, full=False, woken={own_name(world, host) for host in hosts}))
@@ -113,9 +113,9 @@ def _timed_hello(agent: HostAgent) -> tuple[Reply, list[float]]:
 
 
 @contextmanager
-def _waiting_said(world: World) -> Iterator[None]:
-    """Tell a terminal which hosts are waited for, once it takes long."""
-    timer = threading.Timer(SAY_AFTER_S, _say_waiting, (world,))
+def waiting_said(late: Callable[[], Collection[str]]) -> Iterator[None]:
+    """Tell a terminal which hosts are waited for, once it takes long. `late` names them, from another thread."""
+    timer = threading.Timer(SAY_AFTER_S, _say_waiting, (late,))
     timer.daemon = True
     if sys.stderr.isatty():
         timer.start()
@@ -125,10 +125,14 @@ def _waiting_said(world: World) -> Iterator[None]:
         timer.cancel()
 
 
-def _say_waiting(world: World) -> None:
-    late = [host for host, asked in list(world.asked.items()) if not asked.reply.done]
-    if late:
-        say(f"waiting for {', '.join(late)} ...")
+def _say_waiting(late: Callable[[], Collection[str]]) -> None:
+    hosts = late()
+    if hosts:
+        say(f"waiting for {', '.join(hosts)} ...")
+
+
+def _late(world: World) -> list[str]:
+    return [host for host, asked in list(world.asked.items()) if not asked.reply.done]
 
 
 def say_if_shared(paths: StatePaths) -> None:

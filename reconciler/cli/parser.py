@@ -31,9 +31,10 @@ class VerbParser(argparse.ArgumentParser):
     def _closest_option(self, word: str) -> str:
         import difflib
 
-        options = [option for action in self._actions for option in action.option_strings]
-        close = difflib.get_close_matches(word.partition("=")[0], options, n=1, cutoff=0.6)
-        return f"; did you mean {close[0]}?" if close else ""
+        # without the dashes, which make any two short options look alike
+        options = {option.lstrip("-"): option for action in self._actions for option in action.option_strings}
+        close = difflib.get_close_matches(word.partition("=")[0].lstrip("-"), options, n=1, cutoff=0.6)
+        return f"; did you mean {options[close[0]]}?" if close else ""
 
 
 def parser_for(verb: Verb, examples: str) -> VerbParser:

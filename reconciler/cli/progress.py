@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler.cli.context import say
 from reconciler.cli.output import json_text
 from reconciler.model.enums import ActionKind
+from reconciler.model.facts import HostView
 from reconciler.model.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class TextProgress:
         self._quiet = quiet
         self._alerts: set[str] = set()
         self._failures: set[str] = set()
+        self._silent: set[str] = set()
         self._specs: Desired | None = None
         self._progress_at = float("-inf")
 
@@ -51,6 +53,7 @@ class TextProgress:
         from reconciler.view.tick import render_tick
 
         self._say_specs(snapshot)
+        self._say_hosts(snapshot)
         self._say_wrong(snapshot, done)
         if self._quiet or not done:
             return
@@ -84,6 +87,19 @@ class TextProgress:
         for error in snapshot.desired.errors:
             if error not in before.errors and error.path not in broken:
                 say(str(error))
+
+    def _say_hosts(self, snapshot: Snapshot) -> None:
+        """Which host has fallen silent, and which answers again."""
+        from reconciler.view.words import host_once
+
+        for host, view in snapshot.observed.hosts.items():
+            if isinstance(view, HostView):
+                if host in self._silent:
+                    self._silent.remove(host)
+                    say(f"{host} answers again")
+            elif not view.quiet and host not in self._silent:
+                self._silent.add(host)
+                say(f"! {host_once(f'{host}: {view.message}')}; its jobs are left as they are")
 
     def _say_wrong(self, snapshot: Snapshot, done: Sequence[Done]) -> None:
         """Each thing that is wrong once, for as long as it stays so. A line of the tick tells of stuck jobs."""

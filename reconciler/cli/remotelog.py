@@ -10,7 +10,9 @@ from reconciler.cli.look import PATIENCE_S
 from reconciler.host.observe import ask, view_of
 from reconciler.host.reply import call
 from reconciler.model.facts import AttemptFacts, HostView
+from reconciler.model.ledger import COLLECTED
 from reconciler.model.needs import AttemptNeed, Needs
+from reconciler.view.words import host_once
 
 if TYPE_CHECKING:
     from reconciler.loop import World
@@ -114,8 +116,15 @@ class RemoteLog:
         answer = self._ask(offset, max_bytes)
         if "error" in answer:
             host = self._attempt.host
-            raise CliError(f"the log of {self.job} is on {host}: {answer['error']}", f"exq hosts {host}")
+            copied = f"; a copy is collected here: exq why {self.job}" if self._is_collected() else ""
+            message = host_once(f"the log of {self.job} is on {host}: {answer['error']}")
+            raise CliError(message, f"exq hosts {host}{copied}")
         return answer
+
+    def _is_collected(self) -> bool:
+        record = self._world.ledger.ledger().jobs.get(self.job)
+        copies = record.copies if record is not None else ()
+        return any(copy.place == COLLECTED and copy.attempt == self.number for copy in copies)
 
     def _note(self, answer: dict[str, Any]) -> None:
         if answer.get("kind") not in _SILENT:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.cli import context
 from reconciler.cli.exits import CliError
 from reconciler.cli.unit import UNIT
 
@@ -91,10 +91,7 @@ def _with_runtime_folder(env: Mapping[str, str]) -> dict[str, str]:
 
 def login_name() -> str:
     """This user, as the login manager knows it."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
+    return context.login_name() or str(os.getuid())
 
 
 def lingers() -> bool:

@@ -14,13 +14,6 @@ class HostAgent(Protocol):
         """Answer one request. Never raises; a failure is `{"error": ..., "kind": ...}`."""
 
 
-class Sender(HostAgent, Protocol):
-    """One that can be asked without waiting, so that several hosts work side by side."""
-
-    def send(self, request: dict[str, Any]) -> Reply:
-        """Ask; the reply comes when it comes, and always comes: at the latest as an error at a deadline."""
-
-
 class Reply:
     """Set once, by whichever thread has the answer."""
 

@@ -11,7 +11,7 @@ from reconciler.model.spec import LOCAL_HOST
 from reconciler.view.diff_rows import MARKS
 from reconciler.view.style import Row, Style, table
 from reconciler.view.times import stamp
-from reconciler.view.words import on_place
+from reconciler.view.words import count, on_place
 
 Record = Mapping[str, Any]
 
@@ -55,13 +55,27 @@ def _words(record: Record, failed: bool) -> str:
     host = str(record.get("host") or LOCAL_HOST)
     known = gpus if isinstance(gpus, list) and all(isinstance(g, int) for g in gpus) else []
     where = on_place("" if host == LOCAL_HOST else host, known).strip()
-    parts = [where, _why(record), str(record.get("path") or ""), f"by {record['by']}" if record.get("by") else ""]
+    is_transfer = record.get("event") == "transfer"
+    what = [_brought(record)] if is_transfer else [where, _why(record)]
+    parts = [*what, str(record.get("path") or ""), f"by {record['by']}" if record.get("by") else ""]
     parts += [str(notice) for notice in record.get("notices") or ()]
     if record.get("phase") == _INTENT:
         parts.append("intended; its outcome was not recorded")
     if failed:
-        parts.append(f"failed: {record.get('error') or record.get('detail') or 'no reason was recorded'}")
+        parts.append(f"failed: {_problem(record)}")
     return ", ".join(part for part in parts if part)
+
+
+def _problem(record: Record) -> str:
+    told = record.get("message") if record.get("event") == "transfer" else ""
+    return str(record.get("error") or record.get("detail") or told or "no reason was recorded")
+
+
+def _brought(record: Record) -> str:
+    """`from a to b, 2 files`, or `collected from a, 2 files`."""
+    source, target, files = str(record.get("source") or "?"), str(record.get("place") or "?"), record.get("files")
+    way = f"collected from {source}" if target == "collected" else f"from {source} to {target}"
+    return f"{way}, {count(files, 'file')}" if isinstance(files, int) and files else way
 
 
 def _why(record: Record) -> str:

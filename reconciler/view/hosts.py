@@ -114,14 +114,22 @@ def _disk_words(view: HostView) -> str:
 def _silence(snapshot: Snapshot, name: str, view: Unknown) -> Iterator[str]:
     """What there is to say of a host that does not answer: why, since when, and what of ours may be there."""
     yield view.message
-    heard = look.heard_at(snapshot, name)
-    if heard is not None:
-        yield f"last heard of at {clock(heard, snapshot.now)} ({spoken(snapshot.now - heard)} ago)"
+    heard = heard_words(snapshot, name)
+    if heard:
+        yield heard
     attempts = look.open_on(snapshot, name)
     if attempts:
         give_up = command(f"exq forget-host {name}")
         them = "it" if len(attempts) == 1 else "them"
         yield f"may still run there: {some(_started_words(snapshot, attempts), JOBS_NAMED)}; {give_up} gives {them} up"
+
+
+def heard_words(snapshot: Snapshot, name: str) -> str:
+    """`last heard of at 11:58:02 (3 min 9 s ago)`; empty where that is not known."""
+    heard = look.heard_at(snapshot, name)
+    if heard is None:
+        return ""
+    return f"last heard of at {clock(heard, snapshot.now)} ({spoken(snapshot.now - heard)} ago)"
 
 
 def _started_words(snapshot: Snapshot, attempts: Sequence[AttemptRecord]) -> list[str]:

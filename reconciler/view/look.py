@@ -13,6 +13,7 @@ from reconciler.model.snapshot import Snapshot
 from reconciler.model.spec import MAIN_PHASE, Placement, Project
 from reconciler.planner.placement import is_free, pool_of
 from reconciler.planner.release import DEFAULT_LINGER_S, screens_of, what_is_left
+from reconciler.view.words import host_once
 
 _NEVER_RAN = (Reason.LAUNCH_LOST, Reason.LOCK_HELD)
 
@@ -152,7 +153,7 @@ def heard_at(snapshot: Snapshot, host: str) -> float | None:
 def unknown_notes(snapshot: Snapshot) -> list[str]:
     """The probes without an answer. That of a host is told once, and not again for each attempt on it."""
     silent = {a.path for a in snapshot.ledger.open_attempts.values() if view_of(snapshot, a.host) is None}
-    return [note for note in snapshot.plan.unknown if note.partition(":")[0] not in silent]
+    return [host_once(note) for note in snapshot.plan.unknown if note.partition(":")[0] not in silent]
 
 
 def short_name(snapshot: Snapshot, key: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from reconciler.model.enums import JobStatus, Reason
 from reconciler.model.facts import Unknown
+from reconciler.model.ledger import AttemptRecord
 from reconciler.model.plan import JobState, PhaseState
 from reconciler.model.snapshot import Snapshot
 from reconciler.view import look
@@ -135,7 +136,7 @@ def _running_row(snapshot: Snapshot, state: JobState, typical: float | None) -> 
     attempt = look.record_of(snapshot, state.job).last
     start = look.started_at(snapshot, attempt) if attempt else None
     pid = look.payload_pid(snapshot, attempt) if attempt else None
-    age = "starting" if start is None else spoken(snapshot.now - start)
+    age = spoken(snapshot.now - start) if start is not None else _unseen_age(snapshot, state, attempt)
     number = f"attempt {attempt.number}" if attempt and attempt.number > 1 else ""
     left = job_left_words(snapshot, state, typical) if start else ""
     odd = "" if state.reason in (Reason.RUNNING, Reason.STARTING) else sentence_and_word(state.message, state.reason)
@@ -143,6 +144,13 @@ def _running_row(snapshot: Snapshot, state: JobState, typical: float | None) -> 
     words = ", ".join(word for word in (f"pid {pid}" if pid else "", number, left, odd, changed) if word)
     where = place(look.host_shown(snapshot, state.job, attempt.host), attempt.gpu_indices) if attempt else ""
     return Row(" ", (label(snapshot, state.job), where, age, words), "cyan")
+
+
+def _unseen_age(snapshot: Snapshot, state: JobState, attempt: AttemptRecord | None) -> str:
+    """In place of how long it has run, where its start was not seen: on a silent host it may run for long."""
+    if attempt is None or state.reason is not Reason.HOST_UNKNOWN:
+        return "starting"
+    return f"since {short_clock(attempt.intended_at, snapshot.now)}"
 
 
 def _waiting(snapshot: Snapshot, states: Sequence[JobState], style: Style) -> list[str]:

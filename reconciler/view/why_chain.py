@@ -12,10 +12,11 @@ from reconciler.planner.backoff import counted_attempts
 from reconciler.view import look
 from reconciler.view.diff_rows import stuck_verb
 from reconciler.view.estimate import job_left_words, typical_s
+from reconciler.view.hosts import heard_words
 from reconciler.view.times import clock, short_clock, spoken
 from reconciler.view.transfers import brought_words, inputs_words
 from reconciler.view.why_room import HOSTS_NAMED, JOBS_NAMED, room_words, running_names
-from reconciler.view.words import UNKNOWN_REASONS, count, gpu_list, on_place, sentence, some
+from reconciler.view.words import UNKNOWN_REASONS, count, gpu_list, host_once, on_place, sentence, some
 
 ALL_NAMED = 4
 """A phase with at most this many jobs is told job by job, the completed ones too."""
@@ -166,7 +167,8 @@ def _unknown(snapshot: Snapshot, state: JobState) -> Links:
     """What got no answer, as far as this job depends on it, and once."""
     hosts = look.possible_hosts(snapshot, state.job) or (look.host_of(snapshot, state.job),)
     subjects = ((words.partition(":")[0], words) for words in snapshot.plan.unknown)
-    noted = [words for what, words in subjects if what in (state.job, *hosts) or what.startswith(f"{state.job}/")]
+    ours = (state.job, *hosts)
+    noted = [host_once(words) for what, words in subjects if what in ours or what.startswith(f"{state.job}/")]
     message = sentence(state.message, state.reason)
     heard = [words for host in hosts for words in _heard(snapshot, host)]
     if any(message in words for words in noted) or len(noted) > 1:
@@ -176,10 +178,8 @@ def _unknown(snapshot: Snapshot, state: JobState) -> Links:
 
 def _heard(snapshot: Snapshot, host: str | None) -> Links:
     """When a host that does not answer was last heard of."""
-    heard = look.heard_at(snapshot, host) if host is not None and look.view_of(snapshot, host) is None else None
-    if heard is None:
-        return []
-    return [f"{host} was last heard of at {clock(heard, snapshot.now)} ({spoken(snapshot.now - heard)} ago)"]
+    heard = heard_words(snapshot, host) if host is not None and look.view_of(snapshot, host) is None else ""
+    return [f"{host} was {heard}"] if heard else []
 
 
 def _delayed(snapshot: Snapshot, state: JobState) -> Links:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from reconciler.model.enums import JobStatus, Reason
@@ -72,9 +73,17 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+_SAID_TWICE = re.compile(r"(?<![^\s;])(\S+): (?=\1 (?:\(|through |did not |refuses |cannot ))")
+
+
+def host_once(text: str) -> str:
+    """`b: b (10.0.0.7) did not answer` without its first `b: `: messages of connections begin with the host."""
+    return _SAID_TWICE.sub("", text)
+
+
 def sentence(message: str, reason: Reason) -> str:
     """The message, or what the reason means where there is none."""
-    return message or _MEANINGS[reason]
+    return host_once(message) or _MEANINGS[reason]
 
 
 def sentence_and_word(message: str, reason: Reason) -> str:
@@ -97,11 +106,6 @@ def ranges(indices: Iterable[int]) -> str:
 def gpu_list(indices: Sequence[int]) -> str:
     """`GPU 3`, `GPU 0-1, 3`; empty without any."""
     return f"GPU {ranges(indices)}" if indices else ""
-
-
-def on_gpus(indices: Sequence[int]) -> str:
-    """` on GPU 3`, or nothing: to be put behind a verb."""
-    return f" on {gpu_list(indices)}" if indices else ""
 
 
 def place(host: str, indices: Sequence[int]) -> str:

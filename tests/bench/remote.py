@@ -19,13 +19,13 @@ from reconciler.model.plan import Transfer
 from tests.bench.cases import Case, a_lab
 from tests.bench.figures import Figure, Taken, median, median_of, quietly, timed
 from tests.integration.lab import Lab
+from tests.integration.ssh.delay import SlowLine
 from tests.integration.ssh.loopback.sshd import Sshd
 from tests.integration.ssh.loopback.user import User, ask
 
 ONE_WAY_S = 0.05
 LAUNCHED = 100
 FILE_MB = 200
-RELAY = Path(__file__).parents[1] / "integration" / "ssh" / "delay.py"
 SSHD = "/usr/sbin/sshd"
 
 
@@ -50,37 +50,21 @@ def a_box(lab: Lab) -> Iterator[User]:
         os.environ.update(before)
 
 
-class SlowLine:
+def slow_line(user: User, box: Sshd) -> SlowLine:
     """A way to a server on which all takes time, as the entry `slow` of its user's configuration."""
-
-    def __init__(self, user: User, box: Sshd) -> None:
-        self._counter = user.folder / "turns"
-        self._counter.write_text("0")
-        arguments = [box.address, str(box.port), str(ONE_WAY_S), str(self._counter)]
-        self._relay = subprocess.Popen([sys.executable, str(RELAY), *arguments], stdout=subprocess.PIPE, text=True)
-        assert self._relay.stdout is not None
-        port = int(self._relay.stdout.readline())
-        kind, key = box.host_key.with_suffix(".pub").read_text().split()[:2]
-        with user.known.open("a") as known:
-            known.write(f"[127.0.0.1]:{port} {kind} {key}\n")
-        lines = ["HostName 127.0.0.1", f"Port {port}", f"UserKnownHostsFile {user.known}", f"IdentityFile {user.key}"]
-        user.write_entry("slow", *lines, "GlobalKnownHostsFile none")
-
-    def turns(self) -> int:
-        """How often the client has spoken after the server did."""
-        return int(self._counter.read_text())
-
-    def close(self) -> None:
-        self._relay.kill()
-        self._relay.wait(timeout=10)
-        assert self._relay.stdout is not None
-        self._relay.stdout.close()
+    line = SlowLine(box.address, box.port, ONE_WAY_S, user.folder / "turns")
+    kind, key = box.host_key.with_suffix(".pub").read_text().split()[:2]
+    with user.known.open("a") as known:
+        known.write(f"[127.0.0.1]:{line.port} {kind} {key}\n")
+    lines = ["HostName 127.0.0.1", f"Port {line.port}", f"UserKnownHostsFile {user.known}", f"IdentityFile {user.key}"]
+    user.write_entry("slow", *lines, "GlobalKnownHostsFile none")
+    return line
 
 
 def remote_tick(_floor_s: float) -> Iterator[Figure]:
     """A tick that finds a remote host as it was: 20 jobs run there, 80 wait."""
     ticks = 15
-    with a_lab() as lab, a_box(lab) as user, closing(SlowLine(user, user.servers[0])) as line:
+    with a_lab() as lab, a_box(lab) as user, closing(slow_line(user, user.servers[0])) as line:
         jobs_on(lab, "slow", 100, at_once=20)
         with loop.open_world(lab.specs, lab.state, writable=True, env=lab.env) as world:
             loop.tick(world)
@@ -137,7 +121,7 @@ def launching(host: str | None, launcher: str) -> Taken:
     """The tick that launches them, after one that has connected."""
     with a_lab() as lab, a_box(lab) as user, ExitStack() as held:
         if host == "slow":
-            held.enter_context(closing(SlowLine(user, user.servers[0])))
+            held.enter_context(closing(slow_line(user, user.servers[0])))
         jobs_on(lab, host, 1, at_once=LAUNCHED + 1, launcher=launcher)
         with loop.open_world(lab.specs, lab.state, writable=True, env=lab.env) as world:
             loop.tick(world)

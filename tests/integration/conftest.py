@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.lab import Lab
+from tests.integration.prefork import Prefork
 
 
 @pytest.fixture
@@ -15,3 +16,12 @@ def lab(exq_command: list[str]) -> Iterator[Lab]:
     bench = Lab(exq_command)
     yield bench
     bench.close()
+
+
+@pytest.fixture
+def prefork(lab: Lab) -> Iterator[Prefork]:
+    """Starts daemons of the lab in milliseconds."""
+    server = Prefork(lab)
+    yield server
+    lab.close()
+    server.close()

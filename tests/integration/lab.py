@@ -105,6 +105,13 @@ class Lab:
         """Run the loop until everything is completed or stuck."""
         return self.exq("run", "--until-settled", code=code, timeout_s=timeout_s)
 
+    def check_nothing_is_left(self) -> None:
+        """No session, no process, and nothing that the loop would do."""
+        self.wait("no session is left", lambda: self.sessions() == [])
+        self.wait("no process is left", lambda: self.own_pids() == [])
+        diff = self.json("diff")
+        assert (diff["actions"], diff["unknown"]) == ([], [])
+
     def start(self, *args: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Start the loop in the background, with another environment than the lab's where that is given."""
         child = subprocess.Popen(

@@ -103,10 +103,7 @@ def check_everything_ran_once(lab: Lab, runs: Mapping[str, int], exit_codes: Map
     """What really ran, what is known of it, what is left of it, and what would still be done."""
     assert Counter(lab.ran()) == runs
     assert {key: job["exit_code"] for key, job in lab.status().items()} == exit_codes
-    lab.wait("no session is left", lambda: lab.sessions() == [])
-    lab.wait("no process is left", lambda: lab.own_pids() == [])
-    diff = lab.json("diff")
-    assert (diff["actions"], diff["unknown"]) == ([], [])
+    lab.check_nothing_is_left()
 
 
 def check_one_run_is_reported(lab: Lab) -> None:

@@ -11,7 +11,6 @@ import signal
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
@@ -46,14 +45,6 @@ SPEC = """
         until [ -e open-${i} ]; do sleep 0.2; done;
         echo "end $EXQ_JOB $EXQ_ATTEMPT_NUMBER" >> ran
 """
-
-
-@pytest.fixture
-def prefork(lab: Lab) -> Iterator[Prefork]:
-    server = Prefork(lab)
-    yield server
-    lab.close()
-    server.close()
 
 
 def runs(lab: Lab) -> dict[str, Counter[tuple[str, str]]]:
@@ -99,14 +90,6 @@ def of_attempt(paths: StatePaths, attempt: AttemptRecord) -> tuple[object, ...]:
         return (attempt.number, attempt.exit_code, attempt.started_at)
     ended = (attempt.number, attempt.verdict, attempt.exit_code, attempt.started_at, attempt.ended_at)
     return (*ended, attempt.generation, attempt.launcher, attempt.session, attempt.intended_at, attempt.revision)
-
-
-def check_nothing_is_left(lab: Lab) -> None:
-    lab.wait("no session is left", lambda: lab.sessions() == [])
-    lab.wait("no process is left", lambda: lab.own_pids() == [])
-    assert list((lab.state / "spool").iterdir()) == []
-    diff = lab.json("diff")
-    assert (diff["actions"], diff["unknown"]) == ([], [])
 
 
 class Killer:
@@ -167,5 +150,6 @@ def check_each_ran_once(lab: Lab) -> None:
     status = lab.status()
     assert {(job["status"], job["exit_code"], job["attempts"]) for job in status.values()} == {("completed", 0, 1)}
     assert len(status) == JOBS
-    check_nothing_is_left(lab)
+    lab.check_nothing_is_left()
+    assert list((lab.state / "spool").iterdir()) == []
     check_ledger_tells_what_the_folders_tell(lab)

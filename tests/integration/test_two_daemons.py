@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 
@@ -25,14 +24,6 @@ SEED = int(os.environ.get("EXQ_KILL_SEED", "1"))
 JOB = 'echo "start $EXQ_JOB" >> ran; sleep 0.SOME; echo "end $EXQ_JOB" >> ran'
 
 
-@pytest.fixture
-def prefork(lab: Lab) -> Iterator[Prefork]:
-    server = Prefork(lab)
-    yield server
-    lab.close()
-    server.close()
-
-
 def spec(lab: Lab, jobs: int, launcher: str = "process", max_parallel: int = 3) -> None:
     entries = ", ".join(f"{{id: j{i}, cmd: '{JOB.replace('SOME', str(1 + i % 4))}'}}" for i in range(jobs))
     head = f"project: p\ncwd: WORK\ngpus: none\nmax_parallel: {max_parallel}\nlauncher: {launcher}\n"
@@ -46,10 +37,7 @@ def check_each_ran_once(lab: Lab, jobs: int) -> None:
     status = lab.status()
     assert {(job["status"], job["exit_code"]) for job in status.values()} == {("completed", 0)}
     assert len(status) == jobs
-    lab.wait("no session is left", lambda: lab.sessions() == [])
-    lab.wait("no process is left", lambda: lab.own_pids() == [])
-    diff = lab.json("diff")
-    assert (diff["actions"], diff["unknown"]) == ([], [])
+    lab.check_nothing_is_left()
 
 
 @pytest.mark.timeout(240)

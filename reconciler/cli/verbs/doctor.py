@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from reconciler.cli.context import Context, say
+from reconciler.cli.context import Context
 from reconciler.cli.exits import OK, PROBLEM
+from reconciler.cli.look import waiting_said
 from reconciler.cli.output import print_json, print_text, style_for
 
 if TYPE_CHECKING:
@@ -23,8 +21,6 @@ EXAMPLES = """\
   exq doctor gpu1                this host alone, also before any spec names it
   exq doctor && exq run
   exq doctor --json | jq -r '.checks[] | select(.status != "ok") | .mend // .message'"""
-
-SAY_AFTER_S = 2.0
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -46,7 +42,7 @@ def run(args: Namespace, context: Context) -> int:
             _tell(context, None, own, found)
         asked = patients(world, desired or _nothing(), args.hosts)
         left = {patient.host for patient in asked}
-        with _waiting_said(left):
+        with waiting_said(lambda: sorted(left)):
             for patient, checks in answers(world, asked):
                 left.discard(patient.host)
                 _tell(context, patient.host, checks, found)
@@ -77,16 +73,3 @@ def _nothing() -> Desired:
     from reconciler.model.spec import Desired
 
     return Desired(version="", revision="", projects={})
-
-
-@contextmanager
-def _waiting_said(left: Collection[str]) -> Iterator[None]:
-    """Tell a terminal whom it waits for, once it takes long."""
-    timer = threading.Timer(SAY_AFTER_S, lambda: say(f"waiting for {', '.join(sorted(left))} ...") if left else None)
-    timer.daemon = True
-    if sys.stderr.isatty():
-        timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()

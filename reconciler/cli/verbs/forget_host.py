@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from reconciler.cli.asking import next_words, submit_all
+from reconciler.cli.asking import next_words, requests_json, submit_all
 from reconciler.cli.context import Context, say
 from reconciler.cli.daemon import running_loop
 from reconciler.cli.exits import OK, PROBLEM, CliError
@@ -35,7 +35,7 @@ def run(args: Namespace, context: Context) -> int:
     """Record the request, once the user has seen what is given up. Raises `CliError` for a host that answers."""
     host, snapshot = _look(args.host, context)
     given_up = _open_there(snapshot, host)
-    if not given_up:
+    if not given_up and not _is_awaited(snapshot, host):
         _report(context, host, given_up, [])
         return OK
     if not context.json:
@@ -63,6 +63,12 @@ def _look(word: str, context: Context) -> tuple[str, Snapshot]:
     return host, snapshot
 
 
+def _is_awaited(snapshot: Snapshot, host: str) -> bool:
+    """Only a ledger that was lost knew what was launched there: jobs wait for what the host tells of it."""
+    view = snapshot.observed.hosts.get(host)
+    return isinstance(view, Unknown) and view.untold
+
+
 def _open_there(snapshot: Snapshot, host: str) -> list[AttemptRecord]:
     from reconciler.view.look import open_on
 
@@ -71,14 +77,16 @@ def _open_there(snapshot: Snapshot, host: str) -> list[AttemptRecord]:
 
 def _explained(snapshot: Snapshot, host: str, given_up: Sequence[AttemptRecord]) -> str:
     """What is known of the host, what is given up, and what that means."""
-    from reconciler.view.look import heard_at, possible_hosts
-    from reconciler.view.times import clock, spoken
+    from reconciler.view.hosts import heard_words
+    from reconciler.view.look import possible_hosts
 
     view = snapshot.observed.hosts.get(host)
-    heard = heard_at(snapshot, host)
+    heard = heard_words(snapshot, host)
     lines = [f"{host} does not answer: {view.message if isinstance(view, Unknown) else 'it was not looked at'}"]
-    if heard is not None:
-        lines.append(f"last heard of at {clock(heard, snapshot.now)} ({spoken(snapshot.now - heard)} ago)")
+    lines += [heard] if heard else []
+    if not given_up:
+        lines.append("the ledger does not know what was launched there: jobs wait until the host tells, or is given up")
+        return "\n".join(lines)
     lines.append("what may still run there, and is given up:")
     lines += [f"  {_attempt_words(snapshot, attempt)}" for attempt in given_up[:SHOWN_MAX]]
     lines += [f"  and {len(given_up) - SHOWN_MAX:,} more"] if len(given_up) > SHOWN_MAX else []
@@ -117,22 +125,8 @@ def _agreed(host: str, context: Context) -> bool:
 def _report(context: Context, host: str, given_up: Sequence[AttemptRecord], requests: Sequence[Request]) -> None:
     daemon = running_loop(context)
     if context.json:
-        print_json(_json(given_up, requests, daemon))
+        print_json({**requests_json(requests, (), daemon), "given_up": [attempt.path for attempt in given_up]})
     elif requests:
         say(next_words(daemon))
     else:
         say(f"nothing of ours may run on {host}: there is nothing to give up")
-
-
-def _json(
-    given_up: Sequence[AttemptRecord], requests: Sequence[Request], daemon: Mapping[str, object] | None
-) -> dict[str, object]:
-    return {
-        "schema": "exq.requests/v1",
-        "requests": [
-            {"id": each.id, "kind": str(each.kind), "target": each.target, "by": each.by} for each in requests
-        ],
-        "refused": [],
-        "given_up": [attempt.path for attempt in given_up],
-        "daemon": dict(daemon) if daemon is not None else None,
-    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from reconciler.cli.context import Context
+from reconciler.cli.context import Context, say
 from reconciler.cli.exits import OK
 from reconciler.cli.hostnames import resolve_host
 from reconciler.cli.look import look_in, looking, with_round_trips
@@ -34,4 +34,6 @@ def run(args: Namespace, context: Context) -> int:
         print_json(hosts_json(snapshot, names))
     else:
         print_text(render_hosts(snapshot, style_for(context), names))
+        if not args.hosts and any(not error.warning for error in snapshot.desired.errors):
+            say("! the specs have mistakes (exq validate): hosts that only a broken file names are not shown")
     return OK

@@ -175,8 +175,17 @@ def _logs(args: Namespace, context: Context) -> int:
     program = shutil.which("journalctl")
     if program is None:
         raise CliError("there is no journalctl on this machine", "exq history says what the loop did")
+    unit = unit_folder(context.env) / UNIT
+    if not unit.exists():
+        say(f"there is no {unit}: no service is installed; the loop of exq run --detach prints to {_loop_log(context)}")
     follow = ["--follow"] if args.follow else []
     os.execve(program, ["journalctl", "--user", f"--unit={UNIT}", f"--lines={args.lines}", *follow], dict(context.env))
+
+
+def _loop_log(context: Context) -> Path:
+    from reconciler.cli.detach import LOG
+
+    return context.state / LOG
 
 
 _DOING = {"install": _install, "uninstall": _uninstall, "status": _status, "logs": _logs}

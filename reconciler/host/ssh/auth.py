@@ -91,7 +91,7 @@ def _candidates(target: Target, locked: list[str], closers: Closers) -> Iterator
     public = {path: _public_blob(path) for path in target.identity_files}
     named = {blob: path for path, blob in public.items() if blob is not None and blob in held}
     for blob, path in named.items():
-        yield from _with_certificates(target, path, held[blob], f"{_short(path)} (agent)")
+        yield from _with_certificates(target, path, held[blob], f"{trouble.short_path(path)} (agent)")
     if not target.identities_only:
         for blob, key in held.items():
             if blob not in named:
@@ -106,7 +106,7 @@ def _candidates(target: Target, locked: list[str], closers: Closers) -> Iterator
             locked.append(path)
             continue
         if key is not None:
-            yield from _with_certificates(target, path, key, _short(path))
+            yield from _with_certificates(target, path, key, trouble.short_path(path))
 
 
 def _with_certificates(target: Target, path: str | None, key: Any, label: str) -> Iterator[Candidate]:
@@ -192,8 +192,3 @@ def _load(path: str) -> Any:
         except (paramiko.SSHException, OSError, ValueError, TypeError):  # another kind of key
             continue
     return None
-
-
-def _short(path: str) -> str:
-    home = os.path.expanduser("~/")
-    return "~/" + path[len(home) :] if path.startswith(home) else path

@@ -14,7 +14,7 @@ from reconciler.host.ssh import trouble
 from reconciler.host.ssh.auth import authenticate
 from reconciler.host.ssh.closers import Closers
 from reconciler.host.ssh.config import Target, route
-from reconciler.host.ssh.known import Standing, judge_server, known_name, lines_of, read_known_hosts
+from reconciler.host.ssh.known import KnownKey, Standing, judge_server, known_name, lines_of, read_known_hosts
 from reconciler.host.ssh.sockets import Metered, dial, start_proxy
 from reconciler.model.connection import TroubleKind
 
@@ -33,6 +33,7 @@ WRITE_BYTES = 32768 - 64
 _STDERR_KEPT_BYTES = 4096
 _SMOOTHING = 0.25
 _LOADING = threading.Lock()
+Known = tuple[KnownKey, ...]
 
 
 class Stream(Protocol):
@@ -100,22 +101,23 @@ def _enter(target: Target, sock: Any, closers: Closers) -> tuple[paramiko.Transp
         transport = paramiko.Transport(meter, default_window_size=WINDOW_BYTES)  # type: ignore[arg-type]
         closers.add(transport.close)
         closers.add(meter.close)
-        _handshake(transport, target, meter)
+        known = _known(target)
+        _handshake(transport, target, known, meter)
     except trouble.SshTrouble:
         if proxy is not None and meter.received_bytes == 0:
             raise trouble.no_proxy(target, proxy.last_words()) from None
         raise
-    _check_key(transport, target)
+    _check_key(transport, target, known)
     authenticate(transport, target, closers)
     meter.settimeout(POLL_INTERVAL_S)
     return transport, meter
 
 
-def _handshake(transport: paramiko.Transport, target: Target, meter: Metered) -> None:
+def _handshake(transport: paramiko.Transport, target: Target, known: Known, meter: Metered) -> None:
     transport.banner_timeout = BANNER_TIMEOUT_S
     transport.handshake_timeout = HANDSHAKE_TIMEOUT_S
     transport.channel_timeout = CHANNEL_TIMEOUT_S
-    _prefer_known_kinds(transport, target)
+    _prefer_known_kinds(transport, target, known)
     done = threading.Event()
     transport.start_client(event=done)
     done.wait(BANNER_TIMEOUT_S + HANDSHAKE_TIMEOUT_S)
@@ -123,30 +125,30 @@ def _handshake(transport: paramiko.Transport, target: Target, meter: Metered) ->
         raise trouble.no_ssh(target, transport.get_exception(), meter.received_bytes, meter.ended)
 
 
-def _known(target: Target) -> Any:
+def _known(target: Target) -> Known:
     try:
         return read_known_hosts((*target.user_known_hosts, *target.global_known_hosts))
     except OSError as error:
         raise trouble.trouble(TroubleKind.CONFIG, f"{error.filename} cannot be read: {error.strerror}") from error
 
 
-def _prefer_known_kinds(transport: paramiko.Transport, target: Target) -> None:
+def _prefer_known_kinds(transport: paramiko.Transport, target: Target, known: Known) -> None:
     """A server with several keys shows the one that is known."""
     names = {
         known_name(target.host, target.port, target.host_key_alias),
         known_name(target.host, 22, target.host_key_alias),
     }
-    kinds = {line.kind for name in names for line in lines_of(_known(target), name) if not line.marker}
+    kinds = {line.kind for name in names for line in lines_of(known, name) if not line.marker}
     if "ssh-rsa" in kinds:
         kinds |= {"rsa-sha2-512", "rsa-sha2-256"}
     options = transport.get_security_options()
     options.key_types = sorted(options.key_types, key=lambda kind: kind not in kinds)
 
 
-def _check_key(transport: paramiko.Transport, target: Target) -> None:
+def _check_key(transport: paramiko.Transport, target: Target, known: Known) -> None:
     key = transport.get_remote_server_key()
     blob, kind = key.asbytes(), key.get_name()
-    judgement = judge_server(_known(target), target.host, target.port, target.host_key_alias, kind, blob)
+    judgement = judge_server(known, target.host, target.port, target.host_key_alias, kind, blob)
     if judgement.standing is not Standing.KNOWN:
         raise trouble.bad_key(target, judgement, kind, blob)
 

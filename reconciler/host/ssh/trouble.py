@@ -161,8 +161,13 @@ def no_entry(target: Target, tried: Sequence[str], locked: Sequence[str], why: s
 
 
 def _files(paths: Sequence[str]) -> str:
+    return ", ".join(map(short_path, paths)) or "any file"
+
+
+def short_path(path: str) -> str:
+    """A path as a user writes it: `~` is the home folder."""
     home = os.path.expanduser("~/")
-    return ", ".join("~/" + path[len(home) :] if path.startswith(home) else path for path in paths) or "any file"
+    return "~/" + path[len(home) :] if path.startswith(home) else path
 
 
 def no_session(target: Target, error: Exception) -> SshTrouble:

@@ -21,7 +21,7 @@ from tests.integration.ssh.namespaces import cannot
 SPEC = """\
 project: fleet
 hosts: [a, {name: b, max_parallel: 1}]
-cwd: ~/work
+cwd: ~/exp
 gpus: none
 max_parallel: 2
 jobs:
@@ -40,7 +40,7 @@ def hosts(missing: Callable[[str], None]) -> Iterator[Hosts]:
     with Hosts() as made:
         made.add("a", "b")
         for name in ("a", "b"):
-            made[name].run("mkdir ~/work")
+            made[name].run("mkdir ~/exp")
             made.alias(name, HostName=made[name].address, ConnectTimeout="2")
         yield made
 
@@ -88,7 +88,7 @@ def test_where_jobs_are_and_what_they_write(fleet: Lab, hosts: Hosts) -> None:
     assert following.stdout.readline() == f"{key}, attempt 1, on b\n"
     assert following.stdout.readline() == "begun\n"
     hosts["b"].kill_sessions()
-    hosts["b"].run("touch ~/work/go")
+    hosts["b"].run("touch ~/exp/go")
     rest, _ = following.communicate(timeout=60)
     assert rest.endswith("over\nattempt 1 has ended: exit 0\n")
     assert fleet.json("logs", key)["text"] == "begun\nover\n"

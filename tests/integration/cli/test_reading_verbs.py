@@ -103,6 +103,32 @@ def test_no_specs_folder_is_an_error_that_says_what_to_type(words: tuple[str, ..
     assert not box.state.exists()
 
 
+def test_hosts_says_that_a_broken_file_may_name_more(box: Box) -> None:
+    box.spec(SPEC)
+    assert not box.exq("hosts").err
+    box.spec(BROKEN, "q.yaml")
+    ended = box.exq("hosts")
+    assert ended.code == 0
+    assert "exq validate" in ended.err
+    assert not box.exq("hosts", "local").err
+
+
+def test_service_logs_says_where_no_service_prints(box: Box, tmp_path: Path) -> None:
+    journal = tmp_path / "bin" / "journalctl"
+    journal.parent.mkdir()
+    journal.write_text('#!/bin/sh\necho "$@"\n')
+    journal.chmod(0o755)
+    unit = tmp_path / "config" / "systemd" / "user" / "exq.service"
+    box.env.update(PATH=f"{journal.parent}:{os.environ['PATH']}", XDG_CONFIG_HOME=str(tmp_path / "config"))
+    ended = box.exq("service", "logs")
+    assert (ended.code, ended.out) == (0, "--user --unit=exq.service --lines=100\n")
+    assert f"there is no {unit}" in ended.err
+    assert f"{box.state}/loop.log" in ended.err
+    unit.parent.mkdir(parents=True)
+    unit.touch()
+    assert not box.exq("service", "logs").err
+
+
 def test_options_before_and_after_the_verb_and_from_the_environment(box: Box) -> None:
     box.spec(SPEC)
     (box.folder / "specs").rename(box.folder / "other")

@@ -8,8 +8,37 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
+
+
+class SlowLine:
+    """This program while it runs, on `port`: each way takes `one_way_s`. `enter` goes before its command."""
+
+    def __init__(self, address: str, port: int, one_way_s: float, counter: Path, *, enter: Sequence[str] = ()) -> None:
+        self._counter = counter
+        counter.write_text("0")
+        self._program = subprocess.Popen(
+            [*enter, sys.executable, __file__, address, str(port), str(one_way_s), str(counter)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._program.stdout is not None
+        self.port = int(self._program.stdout.readline())
+
+    def turns(self) -> int:
+        """How often the client has spoken after the host did (or first): each of them costs a round trip."""
+        return int(self._counter.read_text())
+
+    def close(self) -> None:
+        self._program.kill()
+        self._program.wait(timeout=10)
+        assert self._program.stdout is not None
+        self._program.stdout.close()
 
 
 class Turns:

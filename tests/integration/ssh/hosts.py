@@ -16,12 +16,12 @@ import os
 import pwd
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
+from tests.integration.ssh.delay import SlowLine
 from tests.integration.ssh.host import Host
 from tests.integration.ssh.namespaces import DIE_WITH_US, Network, run
 
@@ -143,32 +143,12 @@ class Hosts:
         self.close()
 
 
-class Delay:
-    """A small program between client and host: each way takes `one_way_s`; it counts how often the client spoke."""
+class Delay(SlowLine):
+    """A slow line to a host; its `alias` in ssh_config leads over it."""
 
     def __init__(self, network: Network, address: str, one_way_s: float, counter: Path) -> None:
+        super().__init__(address, 22, one_way_s, counter, enter=[*DIE_WITH_US, *network.enter])
         self.alias = ""
-        self._counter = counter
-        counter.write_text("0")
-        program = str(Path(__file__).with_name("delay.py"))
-        self._program = subprocess.Popen(
-            [*DIE_WITH_US, *network.enter, sys.executable, program, address, "22", str(one_way_s), str(counter)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._program.stdout is not None
-        self.port = int(self._program.stdout.readline())
-
-    def turns(self) -> int:
-        """How often the client has spoken after the host did (or first): each of them costs a round trip."""
-        return int(self._counter.read_text())
-
-    def close(self) -> None:
-        self._program.kill()
-        self._program.wait(timeout=10)
-        assert self._program.stdout is not None
-        self._program.stdout.close()
 
 
 def make_key(path: Path) -> None:

@@ -73,6 +73,7 @@ def test_without_a_verb_the_help_is_a_usage_error(capsys: pytest.CaptureFixture[
     [
         (["statsu"], "no verb 'statsu'; did you mean `exq status`?"),
         (["--frob"], "there is no option --frob"),
+        (["run", "--foo"], "there is no option --foo\n"),
         (["diff", "--exitcode"], "there is no option --exitcode; did you mean --exit-code?"),
         (["diff", "a", "b", "c"], "too many arguments: b c"),
         (["why"], "JOB"),
@@ -166,6 +167,7 @@ def test_missing_specs_folder_says_what_to_type(tmp_path: Path) -> None:
     with pytest.raises(CliError, match="there is no specs folder") as caught:
         _context(str(tmp_path / "no"), {}).require_specs()
     assert "--specs DIR" in caught.value.hint
+    assert "exq init" in caught.value.hint
 
 
 def test_a_file_as_specs_folder_says_so(tmp_path: Path) -> None:

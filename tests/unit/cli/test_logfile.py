@@ -10,26 +10,11 @@ import pytest
 
 from reconciler.cli import logfile
 from reconciler.cli.logfile import AttemptLog, attempts_of, follow, keys_with_attempts, last_lines
+from tests.unit.cli.tails import TAILS
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 7, 1 << 16])
-@pytest.mark.parametrize(
-    ("text", "count", "tail"),
-    [
-        (b"", 3, b""),
-        (b"one", 1, b"one"),
-        (b"one\n", 1, b"one\n"),
-        (b"one\ntwo\n", 1, b"two\n"),
-        (b"one\ntwo", 1, b"two"),
-        (b"one\ntwo\nthree\n", 2, b"two\nthree\n"),
-        (b"one\ntwo\n", 9, b"one\ntwo\n"),
-        (b"one\n\n\n", 2, b"\n\n"),
-        (b"\n", 1, b"\n"),
-        (b"one\ntwo\n", 0, b""),
-        (b"one\ntwo\n", None, b"one\ntwo\n"),
-        (b"\xff\xfe\n\x00\n", 1, b"\x00\n"),
-    ],
-)
+@pytest.mark.parametrize(("text", "count", "tail"), [*TAILS, (b"\xff\xfe\n\x00\n", 1, b"\x00\n")])
 def test_last_lines(
     text: bytes, count: int | None, tail: bytes, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from reconciler.cli.progress import JsonProgress, TextProgress
 from reconciler.cli.verbs import run as verb
 from reconciler.loop.done import Done
 from reconciler.model.enums import ActionKind, JobStatus, Reason
+from reconciler.model.facts import HostView, Observed, Unknown
 from reconciler.model.plan import Action
 from reconciler.model.snapshot import Snapshot
 from reconciler.model.spec import SpecError
@@ -157,3 +158,12 @@ def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert (action["action"], action["job"], action["ok"]) == ("launch", "a/one", True)
     assert end["counts"] == {"completed": 1, "stuck": 1}
     assert end["summaries"] == {"a": "/x/summary.md"}
+
+
+def test_a_host_that_falls_silent_and_comes_back_is_told_of_once(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = TextProgress(Style(False), quiet=True)
+    up, away = HostView("b", 1.0), Unknown("b (10.0.0.7) did not answer")
+    for view in (up, Unknown("it was not looked at", quiet=True), away, away, up, up):
+        progress.tick(replace(snapshot([COMPLETED]), observed=Observed({"b": view})), ())
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["! b (10.0.0.7) did not answer; its jobs are left as they are", "b answers again"]

@@ -15,7 +15,8 @@ from reconciler.cli.logfile import follow
 from reconciler.cli.remotelog import RemoteLog
 from reconciler.host.agent import Agent
 from reconciler.loop import World
-from reconciler.model.ledger import JobRecord, Ledger
+from reconciler.model.ledger import COLLECTED, Copy, JobRecord, Ledger
+from tests.unit.cli.tails import TAILS
 from tests.unit.view import factories as f
 
 GONE = {"error": "b (10.0.0.7) did not answer within 10 s", "kind": "unreachable"}
@@ -62,19 +63,7 @@ def bench(tmp_path: Path) -> Bench:
 
 @pytest.mark.parametrize("tail_bytes", [1, 3, 1 << 16])
 @pytest.mark.parametrize("block_bytes", [2, 1 << 20])
-@pytest.mark.parametrize(
-    ("text", "count", "tail"),
-    [
-        (b"", 3, b""),
-        (b"one\ntwo\n", 1, b"two\n"),
-        (b"one\ntwo", 1, b"two"),
-        (b"one\ntwo\nthree\n", 2, b"two\nthree\n"),
-        (b"one\ntwo\n", 9, b"one\ntwo\n"),
-        (b"one\n\n\n", 2, b"\n\n"),
-        (b"one\ntwo\n", 0, b""),
-        (b"one\ntwo\n", None, b"one\ntwo\n"),
-    ],
-)
+@pytest.mark.parametrize(("text", "count", "tail"), TAILS)
 def test_tail(
     text: bytes,
     count: int | None,
@@ -133,9 +122,18 @@ def test_an_attempt_that_is_given_up_meanwhile_is_over(bench: Bench) -> None:
 
 def test_a_host_that_does_not_answer_at_first_is_an_error(bench: Bench) -> None:
     bench.agent.answers = False
-    with pytest.raises(CliError, match=r"the log of p/a is on b: b .* did not answer") as caught:
+    with pytest.raises(CliError, match=r"the log of p/a is on b \(10\.0\.0\.7\) did not answer") as caught:
         bench.log().tail(None)
     assert caught.value.hint == "exq hosts b"
+
+
+@pytest.mark.parametrize(("attempt", "told"), [(1, "; a copy is collected here: exq why p/a"), (2, "")])
+def test_where_a_collected_copy_is_told(bench: Bench, attempt: int, told: str) -> None:
+    bench.agent.answers = False
+    bench.record = JobRecord("p/a", (bench.attempt,), copies=(Copy(COLLECTED, attempt, 2, 900, f.NOW),))
+    with pytest.raises(CliError) as caught:
+        bench.log().tail(None)
+    assert caught.value.hint == f"exq hosts b{told}"
 
 
 def test_what_the_ledger_knows_is_not_asked_for(bench: Bench) -> None:

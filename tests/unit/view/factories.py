@@ -9,11 +9,8 @@ from typing import Any
 from reconciler.model.enums import (
     ActionKind,
     JobStatus,
-    LauncherKind,
     PreconditionKind,
     Reason,
-    SuccessRule,
-    Waves,
 )
 from reconciler.model.facts import (
     AttemptFacts,
@@ -30,7 +27,6 @@ from reconciler.model.ledger import AttemptRecord, JobRecord, Ledger, ProjectRun
 from reconciler.model.plan import Action, JobState, Kill, Launch, PhaseState, Plan, Settle
 from reconciler.model.snapshot import Snapshot
 from reconciler.model.spec import (
-    LOCAL_HOST,
     MAIN_PHASE,
     Desired,
     GpuPool,
@@ -43,12 +39,11 @@ from reconciler.model.spec import (
     SpecError,
     SpecFile,
 )
+from tests.unit import factories as base
+from tests.unit.factories import BOOT, HOST, ledger
 
 NOW = 1776427271.0
 """2026-04-17 12:01:11 UTC."""
-
-HOST = "local"
-BOOT = "boot-1"
 
 
 def at(clock: str) -> float:
@@ -60,24 +55,13 @@ def at(clock: str) -> float:
 
 def job(key: str, phase: str = MAIN_PHASE, **changes: Any) -> Job:
     project, _, job_id = key.partition("/")
-    plain = Job(
-        key=key,
-        project=project,
-        id=job_id,
-        phase=phase,
-        cmd=f"python train.py --id {job_id}",
-        cwd="/home/me/exp",
-        env={},
-        conda=None,
-        conda_hook=None,
-        outputs=(f"out/{job_id}.json",),
-        preconditions=(),
-        params={},
-        gpus=0,
-        generation="g1",
-        source=f"specs/{project}.yaml:3:5",
-    )
-    return replace(plain, **changes)
+    plain = {
+        "cmd": f"python train.py --id {job_id}",
+        "cwd": "/home/me/exp",
+        "outputs": (f"out/{job_id}.json",),
+        "source": f"specs/{project}.yaml:3:5",
+    }
+    return base.job(job_id, project, phase, **{**plain, **changes})
 
 
 def project(
@@ -86,31 +70,16 @@ def project(
     """A project with these job ids in these phases. `gpu_pool=GpuPool()` gives every job one GPU."""
     gpus = 1 if changes.get("gpu_pool") is not None else 0
     job_changes = changes.pop("job_changes", {})
-    plain = Project(
-        name=name,
-        source=f"specs/{name}.yaml",
-        cwd="/home/me/exp",
-        placements=(Placement(LOCAL_HOST),),
-        gpu_pool=None,
-        max_parallel=2,
-        gpu_free_threshold_mib=500,
-        oom_retry=RetryPolicy(120, 3),
-        failure_retry=RetryPolicy(60, 1),
-        waves=Waves.ROLLING,
-        success=SuccessRule.EXIT_AND_OUTPUT,
-        linger_s=300,
-        launcher=LauncherKind.AUTO,
-        analyze_on_complete=None,
-        phases=tuple(
-            Phase(
-                phase,
-                tuple((needs or {}).get(phase, ())),
-                tuple(job(f"{name}/{i}", phase, **{"gpus": gpus, **job_changes.get(i, {})}) for i in ids),
-            )
-            for phase, ids in phases.items()
-        ),
+    made = tuple(
+        Phase(
+            phase,
+            tuple((needs or {}).get(phase, ())),
+            tuple(job(f"{name}/{i}", phase, **{"gpus": gpus, **job_changes.get(i, {})}) for i in ids),
+        )
+        for phase, ids in phases.items()
     )
-    return replace(plain, **changes)
+    plain = {"source": f"specs/{name}.yaml", "cwd": "/home/me/exp", "failure_retry": RetryPolicy(60, 1)}
+    return base.project(name=name, phases=made, **{**plain, **changes})
 
 
 def desired(*projects: Project, revision: str = "3f2c1d9", errors: Sequence[SpecError] = ()) -> Desired:
@@ -125,21 +94,14 @@ def desired(*projects: Project, revision: str = "3f2c1d9", errors: Sequence[Spec
 
 
 def attempt(key: str, number: int = 1, **changes: Any) -> AttemptRecord:
-    plain = AttemptRecord(
-        job=key,
-        number=number,
-        generation="g1",
-        host=HOST,
-        launcher="screen",
-        session=f"exq.{key.replace('/', '.')}.{number}",
-        gpus=(),
-        gpu_indices=(),
-        intended_at=changes.get("started_at") or at("11:58"),
-        revision="3f2c1d9",
-        launched=True,
-    )
-    indices = changes.get("gpu_indices", ())
-    return replace(plain, **{"gpus": tuple(f"GPU-{i}" for i in indices), **changes})
+    plain = {
+        "session": f"exq.{key.replace('/', '.')}.{number}",
+        "gpus": tuple(f"GPU-{i}" for i in changes.get("gpu_indices", ())),
+        "intended_at": changes.get("started_at") or at("11:58"),
+        "revision": "3f2c1d9",
+        "outputs_before": (),
+    }
+    return base.attempt(number, key, **{**plain, **changes})
 
 
 def ended(
@@ -167,11 +129,6 @@ def record(*attempts: AttemptRecord, **changes: Any) -> JobRecord:
     if last.verdict is not None and last.verdict.status is JobStatus.COMPLETED:
         plain = replace(plain, completed=last.verdict, generation=last.generation)
     return replace(plain, **changes)
-
-
-def ledger(*records: JobRecord, **changes: Any) -> Ledger:
-    still_open = {a.path: a for r in records for a in r.attempts if a.verdict is None or not a.released}
-    return replace(Ledger(1, {r.key: r for r in records}, open_attempts=still_open), **changes)
 
 
 def state(key: str, status: str, reason: str, message: str = "", phase: str = MAIN_PHASE, **changes: Any) -> JobState:

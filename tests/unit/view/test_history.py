@@ -13,6 +13,10 @@ def record(stage: str, action: str = "launch", **more: Any) -> dict[str, Any]:
     return {"ts": TS, "phase": stage, "action": action, "job": "sweep/a", "attempt": 1, "plan_id": "p1", **more}
 
 
+def moved(**more: Any) -> dict[str, Any]:
+    return {"ts": TS, "event": "transfer", "job": "sweep/a", "attempt": 1, "source": "a", **more}
+
+
 def test_an_intent_and_its_outcome_are_one_line() -> None:
     records = [
         record("intent", message="new in spec", reason="NewInSpec", gpus=[3]),
@@ -30,6 +34,9 @@ def test_an_intent_and_its_outcome_are_one_line() -> None:
     records += [
         record("outcome", host="b", gpus=[0, 1], ok=True, message="tried again"),
         {"ts": TS, "event": "request", "action": "forget_host", "job": "b", "by": "alice@box"},
+        moved(place="b", ok=True, files=1, message=""),
+        moved(place="collected", ok=True, files=2, message=""),
+        moved(place="b", ok=False, files=0, message="b has no room"),
     ]
     assert (
         render_history(records, Style())
@@ -44,6 +51,9 @@ def test_an_intent_and_its_outcome_are_one_line() -> None:
     2026-04-17 12:01:11  start                    the ledger was rebuilt
   + 2026-04-17 12:01:11  launch       sweep/a #1  on b, GPU 0-1, tried again
     2026-04-17 12:01:11  forget-host  b           by alice@box
+    2026-04-17 12:01:11  transfer     sweep/a #1  from a to b, 1 file
+    2026-04-17 12:01:11  transfer     sweep/a #1  collected from a, 2 files
+  ! 2026-04-17 12:01:11  transfer     sweep/a #1  from a to b, failed: b has no room
 """
     )
 

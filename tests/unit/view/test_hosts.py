@@ -18,6 +18,7 @@ from reconciler.view.status import render_status, status_json
 from reconciler.view.style import Style
 from reconciler.view.tick import render_tick
 from reconciler.view.why import render_why, why_json
+from reconciler.view.words import host_once
 from tests.unit.view import factories as f
 from tests.unit.view.fleets import SILENT, bring, fleet, view, wanted
 
@@ -33,12 +34,12 @@ specs at 3f2c1d9 (1 file, 5 jobs), a observed 0.4 s ago, b could not be observed
   ago), c observed 0.4 s ago
 
 not known now: nothing that depends on it is launched, requeued or killed
-  ? b: b (10.0.0.7) did not answer within 10 s; is it up? try it by hand: `ssh b true`; its jobs are left as
+  ? b (10.0.0.7) did not answer within 10 s; is it up? try it by hand: `ssh b true`; its jobs are left as
     they are
 
 fleet / train                                  1 of 4 completed
   + t3             launch on a, GPU 1          new in spec
-  . t4             pending                     b: b (10.0.0.7) did not answer within 10 s; is it up? try it by
+  . t4             pending                     b (10.0.0.7) did not answer within 10 s; is it up? try it by
                                                hand: `ssh b true`; a: 0 of 2 GPUs free
 fleet / test                                   waits for train (1 of 4 completed)
   . last           pending                     phase not open
@@ -85,7 +86,7 @@ def test_the_loop_says_where_it_launched() -> None:
 
 def test_status() -> None:
     text = render_status(fleet(), WIDE)
-    assert "\nrunning\n    t2  b, GPU 0  starting  b: b (10.0.0.7)" in text
+    assert "\nrunning\n    t2  b, GPU 0  since 11:40  b (10.0.0.7)" in text
     assert "\nGPUs, a observed 0.4 s ago\n" in text
     assert "local" not in text
     assert text.count("did not answer") == 3  # the note, the running job and the one that waits
@@ -181,7 +182,7 @@ def test_why_a_job_on_a_silent_host_is_left_alone() -> None:
         render_why(fleet(), "fleet/t2", WIDE)
         == """\
 fleet/t2 is running: HostUnknown
-  b: b (10.0.0.7) did not answer within 10 s; is it up? try it by hand: `ssh b true`
+  b (10.0.0.7) did not answer within 10 s; is it up? try it by hand: `ssh b true`
   attempt 1 on b, GPU 0, screen exq.fleet.t2.1
   b was last heard of at 11:58:02 (3 min 9 s ago)
   it may still run: it is left alone until b answers, or until it is given up (exq forget-host b)
@@ -276,3 +277,17 @@ def test_how_many_jobs_may_run_at_a_time_counts_all_hosts() -> None:
     assert _slots(replace(snapshot, observed=Observed(whole)), "fleet") == 3  # of b only one at a time
     fewer = f.desired(wanted(max_parallel=2))
     assert _slots(replace(snapshot, desired=fewer, observed=Observed(whole)), "fleet") == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "once"),
+    [
+        ("b: b (10.0.0.7) did not answer", "b (10.0.0.7) did not answer"),
+        ("a: 0 of 2 GPUs free; b: b did not answer", "a: 0 of 2 GPUs free; b did not answer"),
+        ("p/a/1: gpu.b: gpu.b through c cannot be reached", "p/a/1: gpu.b through c cannot be reached"),
+        ("b: bb (10.0.0.7) did not answer", "b: bb (10.0.0.7) did not answer"),
+        ("a: a live attempt is taken in first", "a: a live attempt is taken in first"),
+    ],
+)
+def test_a_host_is_named_once(text: str, once: str) -> None:
+    assert host_once(text) == once

@@ -6,7 +6,7 @@ import pytest
 
 from reconciler.model.enums import Reason
 from reconciler.view.style import Heading, Row, Style, bar, command, hang, table, wrap
-from reconciler.view.words import _MEANINGS, count, gpu_list, on_gpus, ranges, sentence_and_word
+from reconciler.view.words import _MEANINGS, count, gpu_list, on_place, ranges, sentence_and_word
 
 
 def test_rows_share_columns_and_sentences_wrap_under_themselves() -> None:
@@ -70,7 +70,8 @@ def test_a_bar_is_full_only_when_all_is_done(done: int, total: int, text: str) -
 def test_words() -> None:
     assert [count(1, "job"), count(0, "job"), count(12345, "job")] == ["1 job", "0 jobs", "12,345 jobs"]
     assert ranges([3, 0, 1, 1, 5, 6, 7]) == "0-1, 3, 5-7"
-    assert [gpu_list([3]), gpu_list([]), on_gpus([2, 3]), on_gpus([])] == ["GPU 3", "", " on GPU 2-3", ""]
+    assert [gpu_list([3]), gpu_list([])] == ["GPU 3", ""]
+    assert [on_place("", [2, 3]), on_place("b", [3]), on_place("", [])] == [" on GPU 2-3", " on b, GPU 3", ""]
     assert sentence_and_word("exit 1", Reason.CODE_ERROR) == "exit 1 (CodeError)"
     assert sentence_and_word("again after CodeError", Reason.CODE_ERROR) == "again after CodeError"
     assert sentence_and_word("", Reason.DISK_FULL) == "disk full (DiskFull)"

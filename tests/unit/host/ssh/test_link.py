@@ -19,7 +19,6 @@ from reconciler.model.connection import LinkState, TroubleKind
 from tests.unit.host.ssh.pipes import Pipes, ship_stand_in
 
 PATIENCE_S = 20.0
-FAR_PAST_S = 1000.0
 
 
 class Bench:
