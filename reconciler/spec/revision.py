@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import subprocess
 
 CHECK_EVERY_S = 60.0
 AT_MOST_EVERY_S = 2.0
@@ -82,21 +86,41 @@ def _signature(git: Path) -> Signature:
 
 
 def _describe(folder: Path) -> str | None:
-    """`git describe --always --dirty`, or None where git has no answer (no commit yet, no git, somebody else's)."""
+    """`git describe --always --dirty`, or None where git has no answer (no commit yet, no git, somebody else's).
+
+    Dirty is also a folder with spec files that no commit has: git itself counts only what it follows."""
+    described = _start(folder, "describe", "--always", "--dirty")
+    others = _start(folder, "ls-files", "--others", "--", "*.yaml", "*.yml")  # side by side: each takes a while
+    text, unfollowed = _output(described), _output(others)
+    if not text:
+        return None
+    return f"{text}-dirty" if unfollowed and not text.endswith("-dirty") else text
+
+
+def _start(folder: Path, *arguments: str) -> subprocess.Popen[bytes] | None:
     import subprocess
 
     environment = {name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE")}
     environment["GIT_OPTIONAL_LOCKS"] = "0"  # only looking must not get in the way of the user's own git commands
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty"]
+    quiet = subprocess.DEVNULL
     try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            env=environment,
-            timeout=DESCRIBE_DEADLINE_S,
-            check=False,
-            stdin=subprocess.DEVNULL,
+        return subprocess.Popen(
+            ["git", "-C", str(folder), *arguments], env=environment, stdin=quiet, stdout=subprocess.PIPE, stderr=quiet
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except OSError:
         return None
-    return done.stdout.decode("utf-8", "replace").strip() or None if done.returncode == 0 else None
+
+
+def _output(git: subprocess.Popen[bytes] | None) -> str | None:
+    """What it printed; None where it failed or takes too long."""
+    import subprocess
+
+    if git is None:
+        return None
+    try:
+        text = git.communicate(timeout=DESCRIBE_DEADLINE_S)[0]
+    except subprocess.TimeoutExpired:
+        git.kill()
+        git.communicate()
+        return None
+    return text.decode("utf-8", "replace").strip() if git.returncode == 0 else None

@@ -79,10 +79,11 @@ def _explained(snapshot: Snapshot, host: str, given_up: Sequence[AttemptRecord])
     """What is known of the host, what is given up, and what that means."""
     from reconciler.view.hosts import heard_words
     from reconciler.view.look import possible_hosts
+    from reconciler.view.words import host_once
 
     view = snapshot.observed.hosts.get(host)
     heard = heard_words(snapshot, host)
-    lines = [f"{host} does not answer: {view.message if isinstance(view, Unknown) else 'it was not looked at'}"]
+    lines = [host_once(f"{host}: {view.message}") if isinstance(view, Unknown) else f"{host} was not looked at"]
     lines += [heard] if heard else []
     if not given_up:
         lines.append("the ledger does not know what was launched there: jobs wait until the host tells, or is given up")

@@ -134,6 +134,11 @@ def test_the_revision_is_that_of_the_repository(folder: Path, monkeypatch: pytes
     assert committed.revision == git(folder.parent, "describe", "--always") != clean.revision
     assert committed.version == dirty.version
     assert looked.load(settle=False, now=NOW + 21) is committed
+    write(folder, "new.yaml", spec("c"), LONG_AGO + 6)
+    assert looked.load(settle=False, now=NOW + 30).revision == f"{committed.revision}-dirty"  # no commit has it
+    (folder / "new.yaml").unlink()
+    write(folder, "notes.txt", "no spec", LONG_AGO + 6)
+    assert looked.load(settle=False, now=NOW + 40).revision == committed.revision
 
 
 @pytest.mark.needs("git")
