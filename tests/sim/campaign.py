@@ -55,12 +55,18 @@ def case_of(seed: int) -> Case:
     """The case that a seed stands for."""
     rng = Random(seed)
     name = rng.choice(sorted(ALL))
-    length = fault_free(name).operations
     count = rng.choice((0, 1, 1, 2, 2, 3, FAULTS_MAX))
-    wanted = {rng.randint(1, int(length * 1.3)): rng.choice(ALL_KINDS) for _ in range(count)}
+    wanted = dict(_random_fault(rng, fault_free(name)) for _ in range(count))
     faults = tuple(Fault(at, kind) for at, kind in sorted(wanted.items()))
     acts = random_acts(rng) if rng.random() < 0.5 else ()
     return Case(name, seed, faults, rng.choice((0.0, 0.0, 0.5, 1.0)), acts)
+
+
+def _random_fault(rng: Random, without: Result) -> tuple[int, str]:
+    """An operation, and mostly something that can happen to what was done there in the run without faults."""
+    at = rng.randint(1, int(without.operations * 1.3))
+    fitting = KINDS[without.record[at - 1][0]] if at <= len(without.record) else ALL_KINDS
+    return at, rng.choice(fitting if rng.random() < 0.8 else ALL_KINDS)
 
 
 def run_case(case: Case) -> tuple[Result, list[str]]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
 from inspect import getattr_static
+from types import SimpleNamespace
 from typing import Any
 
 from reconciler.host import enact
@@ -342,8 +343,9 @@ def _exists_is_ignored() -> list[Patch]:
     tick = module("loop.tick")
     real = tick._launched
 
-    def launched(world: Any, action: Any, journal: Any, outcome: Any) -> Any:
-        return real(world, action, journal, replace(outcome, ok=True, kind=""))
+    def launched(world: Any, action: Any, journal: Any, effect: Any, patience: Any) -> Any:
+        outcome = replace(effect.outcome(patience.left_s()), ok=True, kind="")
+        return real(world, action, journal, SimpleNamespace(outcome=lambda _patience_s: outcome), patience)
 
     agent = product.agent.Agent
     return [(tick, "_launched", launched), (agent, "_is_another", staticmethod(lambda folder, intent: False))]
