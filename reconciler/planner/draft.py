@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reconciler.model.enums import JobStatus, Reason
-from reconciler.model.facts import HostView, Observed, Unknown
+from reconciler.model.facts import HostView, Observed, OutputFacts, Unknown
 from reconciler.model.ledger import AttemptRecord, Ledger
 from reconciler.model.plan import Action, JobState, Milestone, PhaseState, Transfer
 from reconciler.model.spec import Desired, Job, Project
@@ -52,6 +52,11 @@ class Draft:
     adopting: set[str] = field(default_factory=set)
     """Hosts with live attempts that are taken in by this plan: what they use is not known yet."""
     wake_at: float | None = None
+    finished_on: Mapping[str, Sequence[str]] = field(init=False)
+    """The hosts on which all outputs of a job are, where that was looked at."""
+
+    def __post_init__(self) -> None:
+        self.finished_on = _finished_on(self.observed)
 
     def wake(self, at: float | None) -> None:
         """Ask to look again at this time at the latest."""
@@ -112,3 +117,12 @@ def counts_of(states: Mapping[str, JobState], jobs: tuple[Job, ...]) -> dict[Job
         status = states[job.key].status
         counts[status] = counts.get(status, 0) + 1
     return counts
+
+
+def _finished_on(observed: Observed) -> Mapping[str, Sequence[str]]:
+    found: dict[str, list[str]] = {}
+    for host, view in observed.hosts.items():
+        for key, facts in view.outputs.items() if isinstance(view, HostView) else ():
+            if isinstance(facts, OutputFacts) and facts.complete:
+                found.setdefault(key, []).append(host)
+    return found

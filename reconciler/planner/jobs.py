@@ -54,15 +54,17 @@ def _completed(draft: Draft, job: Job, record: JobRecord, verdict: Verdict) -> N
 
 
 def _never_tried(draft: Draft, job: Job, record: JobRecord | None, hosts: tuple[str, ...]) -> Candidate | None:
-    for host in hosts if job.outputs else ():
-        view = draft.observed.hosts.get(host)
-        outputs = view.outputs.get(job.key) if isinstance(view, HostView) else None
-        if isinstance(outputs, OutputFacts) and outputs.complete:
-            message = f"its outputs were there before any attempt: {', '.join(outputs.paths[:2]) or job.outputs[0]}"
-            verdict = Verdict(JobStatus.COMPLETED, Reason.OUTPUT_EXISTS, message, draft.now)
-            draft.actions.append(_complete_without_attempt(job, verdict, host))
-            draft.put(job, JobStatus.COMPLETED, Reason.OUTPUT_EXISTS, message)
-            return None
+    there = draft.finished_on.get(job.key, ()) if job.outputs else ()
+    host = next((host for host in hosts if host in there), None)
+    if host is not None:
+        view = draft.observed.hosts[host]
+        outputs = view.outputs[job.key] if isinstance(view, HostView) else None
+        assert isinstance(outputs, OutputFacts)
+        message = f"its outputs were there before any attempt: {', '.join(outputs.paths[:2]) or job.outputs[0]}"
+        verdict = Verdict(JobStatus.COMPLETED, Reason.OUTPUT_EXISTS, message, draft.now)
+        draft.actions.append(_complete_without_attempt(job, verdict, host))
+        draft.put(job, JobStatus.COMPLETED, Reason.OUTPUT_EXISTS, message)
+        return None
     return Candidate(job, record, Reason.NEW_IN_SPEC, "new in spec")
 
 

@@ -23,16 +23,21 @@ _CAPACITY = (Reason.NO_FREE_GPU, Reason.NO_FREE_SLOT)
 """Of several reasons on several hosts, these come first: they pass by themselves."""
 
 
+Crowded = dict[tuple[int, str | None], Refusal]
+"""Why no host has room, by the GPUs needed and the host before: it holds for all alike until something is given out."""
+
+
 def fill(draft: Draft, project: Project, phase: Phase, candidates: Sequence[Candidate], rooms: Rooms) -> None:
     """Launch candidates of open phases in their order while there is room; hold the others with the reason."""
     here = [rooms[host] for host in project.hosts_of(phase)]
     untold = _untold(draft, project)
+    crowded: Crowded = {}
     for candidate in candidates:
         refusal = _paused(draft, project, candidate.job)
         if refusal is None and untold is not None and not (candidate.record and candidate.record.attempts):
             refusal = untold
         if refusal is None:
-            refusal = _place(draft, project, phase, candidate, here)
+            refusal = _place(draft, project, phase, candidate, here, crowded)
         if refusal is not None:
             draft.put(candidate.job, JobStatus.PENDING, refusal.reason, refusal.message)
 
@@ -49,11 +54,20 @@ def _untold(draft: Draft, project: Project) -> Refusal | None:
     return Refusal(Reason.HOST_UNKNOWN, message)
 
 
-def _place(draft: Draft, project: Project, phase: Phase, candidate: Candidate, rooms: Sequence[Room]) -> Refusal | None:
+def _place(
+    draft: Draft, project: Project, phase: Phase, candidate: Candidate, rooms: Sequence[Room], crowded: Crowded
+) -> Refusal | None:
     """Launch it on the best host that takes it; else say why none does."""
-    refusals: dict[str, Refusal] = {}
+    kind = candidate.job.gpus, _host_before(candidate)
+    if kind in crowded:
+        return crowded[kind]
+    in_turn = _in_turn(rooms, kind[1])
+    refusals = _without_room(candidate.job, in_turn)
+    if len(refusals) == len(rooms):
+        crowded[kind] = _joined(refusals, rooms[0].shared.full)
+        return crowded[kind]
     wanted: Room | None = None
-    for room in _in_turn(candidate, rooms):
+    for room in in_turn[len(refusals) :]:
         refusal = room.refusal(candidate.job) or _unreleased(draft, candidate.job)
         if refusal is None:
             blocked = blocked_by(draft, candidate.job, room.host)
@@ -66,6 +80,7 @@ def _place(draft: Draft, project: Project, phase: Phase, candidate: Candidate, r
         if refusal is None:
             draft.launches.append(_launch(draft, project, candidate, room.host, _take(candidate, room)))
             draft.put(candidate.job, JobStatus.PENDING, candidate.reason, candidate.message)
+            crowded.clear()
             return None
         refusals[room.host] = refusal
     if wanted is not None:
@@ -73,16 +88,32 @@ def _place(draft: Draft, project: Project, phase: Phase, candidate: Candidate, r
         draft.wanted.append(candidate.job.key)
         draft.wake(draft.now)
         _take(candidate, wanted)
+        crowded.clear()
     return _joined(refusals, rooms[0].shared.full)
 
 
-def _in_turn(candidate: Candidate, rooms: Sequence[Room]) -> Sequence[Room]:
+def _host_before(candidate: Candidate) -> str | None:
+    """Where its last attempt was, if that is over."""
+    last = candidate.record.last if candidate.record else None
+    return last.host if last is not None and last.verdict is not None else None
+
+
+def _in_turn(rooms: Sequence[Room], before: str | None) -> Sequence[Room]:
     """Where it was before comes first, for what it left there; then where most is free."""
     if len(rooms) < 2:
         return rooms
-    last = candidate.record.last if candidate.record else None
-    before = last.host if last is not None and last.verdict is not None else None
     return sorted(rooms, key=lambda room: (room.host != before, -len(room.free_gpus), room.busy))
+
+
+def _without_room(job: Job, rooms: Sequence[Room]) -> dict[str, Refusal]:
+    """What the hosts say that come before the first one with room for it."""
+    refusals: dict[str, Refusal] = {}
+    for room in rooms:
+        refusal = room.refusal(job)
+        if refusal is None:
+            break
+        refusals[room.host] = refusal
+    return refusals
 
 
 def _joined(refusals: Mapping[str, Refusal], of_all: Refusal | None) -> Refusal:

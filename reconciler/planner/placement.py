@@ -13,8 +13,8 @@ from reconciler.model.spec import Job, Placement, Project
 from reconciler.planner.draft import Draft, Refusal
 from reconciler.planner.limits import DISK_FREE_MIN_MIB, DISK_POLL_S, GPU_UNKNOWN_POLL_S, RELEASE_POLL_MAX_S
 
-Leases = set[tuple[str, str]]
-"""GPUs that are taken: machine (see `Draft.machine_of`) and UUID."""
+Leases = dict[str, set[str]]
+"""The UUIDs of GPUs that are taken, by machine (see `Draft.machine_of`)."""
 
 
 @dataclass(slots=True)
@@ -37,9 +37,8 @@ class Room:
     """How many of its jobs the host has already."""
     usable_gpus: tuple[Gpu, ...] = ()
     """Those whose memory nobody uses; some may be leased."""
-    machine: str = ""
-    leased: Leases = field(default_factory=set)
-    """What attempts hold or this plan gives out, by all projects and under all names of the machine."""
+    leased: set[str] = field(default_factory=set)
+    """What attempts hold or this plan gives out, by all projects and under all names of the machine. It only grows."""
     gpu_count: int = 0
     """How many GPUs the project may use, free or not."""
     closed: Refusal | None = None
@@ -49,11 +48,15 @@ class Room:
     describe: Callable[[Sequence[Gpu]], str] = str
     """In words, why only these GPUs are free."""
     _no_gpu: Refusal | None = None
+    _free: tuple[int, list[Gpu]] = (-1, [])
+    """What is free while so many are leased."""
 
     @property
     def free_gpus(self) -> list[Gpu]:
         """What can be given out now."""
-        return [gpu for gpu in self.usable_gpus if (self.machine, gpu.uuid) not in self.leased]
+        if self._free[0] != len(self.leased):
+            self._free = (len(self.leased), [gpu for gpu in self.usable_gpus if gpu.uuid not in self.leased])
+        return self._free[1]
 
     def refusal(self, job: Job) -> Refusal | None:
         """Why this job cannot start now; None when there is room for it."""
@@ -77,7 +80,7 @@ class Room:
         """Take a slot and the job's GPUs: those of `prefer` first, those of `avoid` last. There has to be room."""
         ordered = sorted(self.free_gpus, key=lambda gpu: (gpu.uuid in avoid, gpu.uuid not in prefer, gpu.index))
         taken = tuple(ordered[: job.gpus])
-        self.leased.update((self.machine, gpu.uuid) for gpu in taken)
+        self.leased.update(gpu.uuid for gpu in taken)
         self.slots.left -= 1
         self.shared.left -= 1
         self.busy += 1
@@ -171,8 +174,7 @@ def _gpu_room(
     full = _no_slot(draft, here, limit) if limit is not None else None
     slots = Slots((len(pool) if limit is None else limit) - len(here), full)
     threshold = project.gpu_free_threshold_mib
-    machine = draft.machine_of(view.host)
-    taken = {uuid for where, uuid in leased if where == machine}
+    taken = leased.setdefault(draft.machine_of(view.host), set())
     usable = tuple(gpu for gpu in pool if is_free(gpu, threshold))
     if min(slots.left, shared.left) > 0 and any(not is_free(gpu, threshold) for gpu in pool):
         draft.wake(draft.now + RELEASE_POLL_MAX_S)  # others use it; one of ours is polled by its own attempt
@@ -182,8 +184,7 @@ def _gpu_room(
         shared,
         len(here),
         usable,
-        machine,
-        leased,
+        taken,
         gpu_count=len(pool),
         describe=lambda free: describe_gpus(pool, free, threshold, _owners(draft, view.host), taken),
     )

@@ -31,7 +31,9 @@ def plan(desired: Desired, observed: Observed, ledger: Ledger, now: float) -> Pl
     _note_unknown_hosts(draft)
     review_attempts(draft)
     adopt_strays(draft)
-    leased = {(draft.machine_of(attempt.host), uuid) for attempt in draft.holding.values() for uuid in attempt.gpus}
+    leased: Leases = {}
+    for attempt in draft.holding.values():
+        leased.setdefault(draft.machine_of(attempt.host), set()).update(attempt.gpus)
     for project in desired.projects.values():
         _plan_project(draft, project, leased)
     _check_launches(draft)

@@ -56,7 +56,7 @@ def fleet_ticks(_floor_s: float) -> Iterator[Figure]:
                 played.close()
     of = f"{HOSTS} hosts x {GPUS} GPUs, {JOBS} jobs"
     yield _figure(f"{of}: first look and plan", median(looks), "200 ms")
-    yield _figure(f"{of}: tick that launches {HOSTS * GPUS}", median(fills), "")
+    yield _figure(f"{of}: tick that launches {HOSTS * GPUS}", median(fills), "200 ms")
     yield _figure(f"{of}: steady tick", median(steady), "200 ms")
     yield _figure(f"{of}: steady tick, planned anew", median(replanned), "200 ms")
 
@@ -230,7 +230,7 @@ class _PlayedHost:
 
     def _probe(self, request: Json) -> Json:
         captured = self._played.captured
-        told = self._renamed(captured.busy) if self._attempts else captured.idle
+        told = self._renamed(captured.busy if self._attempts else captured.idle)
         (nothing,) = {json.dumps(facts) for facts in captured.idle["outputs"].values()}
         reply = {key: value for key, value in told.items() if key != "now"}
         assert {row["path"] for row in request["attempts"]} <= set(reply["attempts"])
@@ -239,9 +239,10 @@ class _PlayedHost:
             reply["index"] = {}
         return reply
 
-    def _renamed(self, busy: Json) -> Json:
-        text = json.dumps(busy)
-        for path, gpu in self._played.captured.gpu_of.items():
+    def _renamed(self, told: Json) -> Json:
+        # a boot of its own: two names with one boot are one machine
+        text = json.dumps(told).replace(json.dumps(told["boot_id"]), json.dumps(f"boot of {self._name}"))
+        for path, gpu in self._played.captured.gpu_of.items() if self._attempts else ():
             mine = self._attempts[gpu]
             text = text.replace(f'"{path}"', json.dumps(mine["path"]))
             text = text.replace(f".exq.{path.replace('/', '.')}\\t", f".{mine['session']}\\t")

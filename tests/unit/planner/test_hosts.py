@@ -66,6 +66,20 @@ class TestPlacement:
         views = {"a": {"gpus": gpus(True)}, "b": {"gpus": gpus(True)}}
         assert placed(planned(project, views=views)) == {"j0": "a"}
 
+    def test_what_all_hosts_refuse_is_said_as_it_is_when_each_job_has_its_turn(self) -> None:
+        sizes = {"j0": 2, "j1": 1, "j2": 2, "j3": 2, "j4": 1, "j5": 1}
+        project = make.gpu_project(*(make.job(name, gpus=size) for name, size in sizes.items()), placements=(A, B))
+        views = {
+            "a": {"gpus": gpus(True, False), "boot_id": "boot-a"},
+            "b": {"gpus": gpus(True, False), "boot_id": "boot-b"},
+        }
+        result = planned(project, views=views)
+        assert placed(result) == {"j1": "a", "j4": "b"}
+        said = {name: result.states[f"p/{name}"].message for name in ("j0", "j2", "j3", "j5")}
+        assert "1 of 2 GPUs free" in said["j0"] and "0 of 2 GPUs free" not in said["j0"]
+        assert said["j2"] == said["j3"] and "0 of 2 GPUs free" in said["j2"] and "1 of 2 GPUs free" in said["j2"]
+        assert "0 of 2 GPUs free" in said["j5"] and "1 of 2 GPUs free" not in said["j5"]
+
     def test_without_gpus_jobs_are_spread(self) -> None:
         project = make.project(*jobs(4), placements=(A, B), max_parallel=3)
         assert placed(planned(project)) == {"j0": "a", "j1": "b", "j2": "a"}
