@@ -61,8 +61,10 @@ class Delays:
         self._failed: dict[Hashable, tuple[int, float]] = {}
 
     def failed(self, what: Hashable) -> None:
-        """One more failure."""
-        count = self._failed.get(what, (0, 0.0))[0]
+        """One more failure. One that comes while the delay of another runs was begun before it: it tells nothing new."""
+        count, until = self._failed.get(what, (0, 0.0))
+        if count and self._monotonic() < until:
+            return
         delay_s = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(count, _DOUBLINGS_MAX))
         share = zlib.crc32(repr((what, count)).encode("utf-8", "backslashreplace")) / 2**32
         self._failed[what] = (count + 1, self._monotonic() + delay_s * (1 - JITTER * share))

@@ -13,7 +13,7 @@ import pytest
 from reconciler.host.agent import Agent
 from reconciler.host.bring import Brought, NotBrought, Progress
 from reconciler.host.reply import HostAgent
-from reconciler.loop.moving import SILENT_S, UNWANTED_S, Moved, Moving
+from reconciler.loop.moving import FIRST_DELAY_S, SILENT_S, UNWANTED_S, Moved, Moving
 from reconciler.model.ledger import COLLECTED, Copy
 from reconciler.model.plan import Transfer
 from tests.unit.host.two_homes import Host, collected
@@ -300,6 +300,25 @@ def test_a_host_that_is_written_to_counts_too(gates: Gates) -> None:
     )
     gates.entered("1", "2", "4")
     assert "p/3" not in gates.bench.begun
+
+
+def test_one_cut_that_breaks_two_transfers_is_one_failure_of_the_host(gates: Gates) -> None:
+    gates.hold("1", "2")
+    for name in "12":
+        held = gates.bench.ends[f"p/{name}"]
+
+        def cut(progress: Progress, held: Callable[[Progress], Brought] = held) -> Brought:
+            held(progress)
+            raise NotBrought("a is gone", "unreachable", "a")
+
+        gates.bench.ends[f"p/{name}"] = cut
+    moving = gates.bench.moving
+    moving.want([transfer("1"), transfer("2")])
+    gates.entered("1", "2")
+    gates.release("1", "2")
+    assert len(moving.finished()) == 2
+    moving.want([transfer("1"), transfer("2")])
+    assert 0 < (moving.wait_s() or 0) <= FIRST_DELAY_S
 
 
 def test_nothing_waits_for_a_transfer_that_hangs(gates: Gates) -> None:
