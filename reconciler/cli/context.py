@@ -8,9 +8,13 @@ from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from reconciler.cli.exits import CliError
+
+if TYPE_CHECKING:
+    from reconciler.spec.effective import Effective
+    from reconciler.spec.settings_file import SettingsFile
 
 DEFAULT_SPECS = "specs"
 
@@ -24,6 +28,22 @@ class Context:
     json: bool
     color: bool
     env: Mapping[str, str]
+
+    def settings(self) -> Effective:
+        """The settings that hold: of the environment, else of exq.yaml, else the defaults."""
+        return self.settings_file()[0]
+
+    def settings_file(self) -> tuple[Effective, SettingsFile]:
+        """The same with the exq.yaml beside the specs. What is broken in it counts as not there."""
+        import time
+
+        from reconciler.spec.effective import effective
+        from reconciler.spec.settings_file import SettingsFile
+        from reconciler.spec.texts import NothingKept
+
+        file = SettingsFile(self.specs, NothingKept(), set())
+        file.refresh(settle=False, now=time.time())
+        return effective(self.env, file.settings), file
 
     def require_specs(self) -> None:
         """Raise `CliError` when there is no specs folder to work on."""
@@ -43,12 +63,17 @@ class Context:
 def context_from(args: Namespace, env: Mapping[str, str], out: TextIO) -> Context:
     """The context that these options ask for."""
     return Context(
-        specs=Path(args.specs or env.get("EXQ_SPECS") or DEFAULT_SPECS).expanduser(),
+        specs=Path(args.specs).expanduser() if args.specs else local_specs(env),
         state=state_folder(args.state, env),
         json=bool(args.json),
         color=not args.json and wants_color(args.color, env, out),
         env=env,
     )
+
+
+def local_specs(env: Mapping[str, str]) -> Path:
+    """The specs folder where --specs is not given: EXQ_SPECS, else `specs` in the current folder."""
+    return Path(env.get("EXQ_SPECS") or DEFAULT_SPECS).expanduser()
 
 
 def state_folder(option: str | None, env: Mapping[str, str]) -> Path:

@@ -28,8 +28,13 @@ def _facts(holder: Holder) -> dict[str, object]:
 def held_by(context: Context, holder: Holder) -> CliError:
     """Exit 75, and who it is that holds the state folder."""
     hint = "exq status shows what it does; it takes up changed specs by itself, so there is no need for a second one"
-    words = loop_words(_facts(holder))
+    words = words_of(holder)
     return CliError(f"another loop ({words}) holds the state folder {context.state}", hint, HELD)
+
+
+def words_of(holder: Holder) -> str:
+    """`loop_words` of whoever holds the state folder."""
+    return loop_words(_facts(holder))
 
 
 def loop_words(holder: Mapping[str, object]) -> str:

@@ -13,11 +13,9 @@ from typing import BinaryIO
 from reconciler.cli.context import Context, say
 from reconciler.cli.daemon import held_by
 from reconciler.cli.exits import INTERNAL, OK, CliError, known_problem
+from reconciler.cli.looplog import LOG, keep_small, opened
 from reconciler.cli.notify import Send
 from reconciler.cli.output import print_json
-
-LOG = "loop.log"
-"""In the state folder: what the loop prints."""
 
 SHOWN_MAX_BYTES = 8192
 
@@ -46,7 +44,7 @@ def detached(context: Context, work: Callable[[Send], int]) -> int:
 
     Raises `CliError` with 75 when a loop runs already. What keeps it from beginning is printed, its code returned."""
     log = _log_for(context)
-    output = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    output = opened(log.parent)
     before = os.fstat(output).st_size
     read_fd, write_fd = os.pipe()
     for stream in (sys.stdout, sys.stderr):
@@ -58,6 +56,7 @@ def detached(context: Context, work: Callable[[Send], int]) -> int:
         if os.fork():  # whoever is left leads no session, so no terminal can become its own
             os._exit(0)
         _redirect(output)
+        keep_small(log.parent, say)
         return _in_background(work, write_fd)
     os.close(write_fd)
     os.waitpid(first, 0)

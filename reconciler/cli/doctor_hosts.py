@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from reconciler.cli.look import own_name
 from reconciler.host.agent import Agent
 from reconciler.host.doctor import ANSWER_LIMIT_S, examine, examined
+from reconciler.host.ssh.by_hand import ssh_words
 from reconciler.loop.world import World, open_world
 from reconciler.model.connection import Condition
 from reconciler.model.doctor import Check, CheckStatus, Patient
@@ -45,7 +46,8 @@ def doctors_world(context: Context) -> Iterator[tuple[World, Check | None]]:
         mend = f"chmod 700 {quote(str(context.state))}" if "chmod" in str(error) else ""
         problem = Check(None, "ledger", CheckStatus.ERROR, str(error), mend)
         world = open_world(context.specs, _NO_STATE, writable=False, env=context.env)
-        tools = {"screen": context.env.get("SCREEN"), "nvidia_smi": context.env.get("NVIDIA_SMI")}
+        settings = context.settings()
+        tools = {"screen": settings.screen, "nvidia_smi": settings.nvidia_smi}
         world.agents[LOCAL_HOST] = Agent(str(context.state), tools)
     with world:
         yield world, problem
@@ -75,7 +77,8 @@ def _patient(world: World, host: str, desired: Desired, ledger: Ledger, waiting:
     held = {uuid for each in ledger.open_attempts.values() if own_name(world, each.host) == host for uuid in each.gpus}
     is_local = world.is_local(host)
     later = tuple(jobs[False])
-    return Patient(host, is_local, tuple(projects), tuple(jobs[True]), later, frozenset(fetched), frozenset(held))
+    known = frozenset(fetched), frozenset(held)
+    return Patient(host, is_local, tuple(projects), tuple(jobs[True]), later, *known, ssh=ssh_words())
 
 
 def answers(world: World, asked: Sequence[Patient]) -> Iterator[tuple[Patient, list[Check]]]:

@@ -13,6 +13,7 @@ from reconciler.model.doctor import Check, CheckStatus
 
 if TYPE_CHECKING:
     from reconciler.cli.context import Context
+    from reconciler.model.source import SourceState
     from reconciler.model.spec import Desired
 
 OK, WARNING, ERROR = CheckStatus.OK, CheckStatus.WARNING, CheckStatus.ERROR
@@ -51,10 +52,31 @@ def _specs(context: Context, desired: Desired) -> Iterator[Check]:
         yield Check(None, "specs", OK, f"{words} in {context.specs}")
 
 
+def _source(source: SourceState) -> Check:
+    """Whether the newest commit of a git source is the one in force."""
+    if source.problem:
+        status = ERROR if source.commit is None else WARNING
+        where = f"the specs stay at {source.commit[:12]}" if source.commit else "no commit of the specs was taken yet"
+        return Check(None, "source", status, f"{where}: {source.problem}", source.advice)
+    return Check(None, "source", OK, f"the specs are at the newest commit of `{source.ref}` of {source.repository}")
+
+
+def _pushed(revision: str) -> Check:
+    """The revision of specs that came by `exq push` is that of the repository they came from."""
+    message = f"the specs were pushed from another machine, where they were at {revision}"
+    if revision.endswith("-dirty"):
+        return Check(None, "git", WARNING, f"{message}: no version says what runs", "git commit there, and push again")
+    return Check(None, "git", OK, message)
+
+
 def _git(context: Context, desired: Desired) -> Check:
     """Whether each version of the specs has a name that can be looked up later."""
-    from reconciler.spec.revision import git_folder, operation_in_progress
+    from reconciler.spec.revision import REVISION_FILE, git_folder, operation_in_progress
 
+    if desired.source is not None:
+        return _source(desired.source)
+    if (context.specs / REVISION_FILE).is_file():
+        return _pushed(desired.revision)
     folder = quote(str(context.specs))
     git = git_folder(context.specs)
     if git is None:

@@ -17,6 +17,10 @@ BLOCK_BYTES = 1 << 16
 POLL_S = 0.2
 
 
+Piece = tuple[bytes, int]
+"""Some of a log, and the offset behind it."""
+
+
 class Log(Protocol):
     """The log of the attempt `number` of `job`, wherever it is."""
 
@@ -34,8 +38,8 @@ class Log(Protocol):
     def where(self) -> dict[str, str | None]:
         """The same for programs: `host`, and `path` on this machine."""
 
-    def tail(self, count: int | None) -> tuple[bytes, int]:
-        """The last `count` lines (None: all of it), and the offset behind them."""
+    def pieces(self, count: int | None) -> Iterator[Piece]:
+        """The last `count` lines (None: all of it) as they are now. At least one piece, which may be empty."""
 
     def read(self, offset: int) -> bytes:
         """Some of what is behind `offset`; nothing at its end."""
@@ -69,7 +73,7 @@ class AttemptLog:
         """See Log."""
         return {"host": LOCAL_HOST, "path": str(self.path)}
 
-    def tail(self, count: int | None) -> tuple[bytes, int]:
+    def pieces(self, count: int | None) -> Iterator[Piece]:
         """See Log."""
         return last_lines(self.path, count)
 
@@ -87,13 +91,49 @@ class AttemptLog:
 
     def ending(self) -> str:
         """See Log."""
-        exit_code = _json_of(self.folder / "exit.json").get("code")
-        return f"exit {exit_code}" if exit_code is not None else "its exit code is not known"
+        return _ending(_json_of(self.folder / "exit.json").get("code"))
 
     def _died_silently(self) -> bool:
         started = _json_of(self.folder / "started.json")
         pids = [(started.get(who + "pid"), started.get(who + "start_ticks")) for who in ("", "shim_")]
         return bool(started) and not any(_lives(pid, ticks) for pid, ticks in pids)
+
+
+@dataclass(frozen=True, slots=True)
+class CollectedLog:
+    """The copy, on this machine, of a log on another one. Only what is over is collected."""
+
+    job: str
+    number: int
+    host: str
+    path: Path
+    exit_code: int | None
+
+    @property
+    def place(self) -> str:
+        """See Log."""
+        return f"the copy of {self.host}'s log in {self.path}"
+
+    @property
+    def where(self) -> dict[str, str | None]:
+        """See Log."""
+        return {"host": self.host, "path": str(self.path)}
+
+    def pieces(self, count: int | None) -> Iterator[Piece]:
+        """See Log."""
+        return last_lines(self.path, count)
+
+    def read(self, offset: int) -> bytes:
+        """See Log."""
+        return _read_from(self.path, offset)
+
+    def ended(self) -> bool:
+        """See Log."""
+        return True
+
+    def ending(self) -> str:
+        """See Log."""
+        return _ending(self.exit_code)
 
 
 def attempts_of(attempts: Path, key: str) -> dict[int, AttemptLog]:
@@ -108,16 +148,19 @@ def keys_with_attempts(attempts: Path) -> tuple[str, ...]:
     return tuple(f"{project}/{job}" for project in _entries(attempts) for job in _entries(attempts / project))
 
 
-def last_lines(path: Path, count: int | None) -> tuple[bytes, int]:
-    """The last `count` lines of a file (None: all of it), and the offset behind them. A missing file is empty."""
+def last_lines(path: Path, count: int | None) -> Iterator[Piece]:
+    """The last `count` lines of a file (None: all of it), piece by piece. A missing file is empty."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(0 if count is None else _start_of_tail(file, size, count))
-            text = file.read()
-            return text, file.tell()
+            place = file.seek(0 if count is None else _start_of_tail(file, size, count))
+            yield b"", place
+            # no further than it was: a log that is written quickly would never end
+            while place < size and (block := file.read(min(BLOCK_BYTES, size - place))):
+                place += len(block)
+                yield block, place
     except FileNotFoundError:
-        return b"", 0
+        yield b"", 0
 
 
 def _start_of_tail(file: BinaryIO, size: int, count: int) -> int:
@@ -150,6 +193,10 @@ def follow(log: Log, offset: int, sleep: Callable[[float], None]) -> Iterator[by
         if ended:
             return
         sleep(POLL_S)
+
+
+def _ending(exit_code: object) -> str:
+    return f"exit {exit_code}" if exit_code is not None else "its exit code is not known"
 
 
 def _read_from(path: Path, offset: int) -> bytes:

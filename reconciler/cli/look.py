@@ -34,14 +34,27 @@ def look_now(context: Context, *, results: bool = False) -> Snapshot:
 
 
 @contextmanager
-def looking(context: Context) -> Iterator[World]:
-    """The world of a verb that only looks, for `look_in`. Raises `CliError` without a specs folder."""
+def looking(context: Context, *, fetch: bool = True) -> Iterator[World]:
+    """The world of a verb that only looks, for `look_in`. Raises `CliError` without a specs folder.
+
+    `fetch`: specs that come from elsewhere are fetched first, where no loop does that all the time."""
     from reconciler import loop
 
     context.require_specs()
     with loop.open_world(context.specs, context.state, writable=False, env=context.env) as world:
         world.patience_s = PATIENCE_S
+        if fetch:
+            _fetch_specs(context, world)
         yield world
+
+
+def _fetch_specs(context: Context, world: World) -> None:
+    from reconciler.cli.daemon import running_loop
+
+    source = world.settings.source
+    if source is not None and source.url is not None and running_loop(context) is None:
+        with waiting_said(lambda: [source.repository]):
+            world.fetch_source(PATIENCE_S)
 
 
 def look_in(world: World, *, results: bool = False, hosts: Collection[str] | None = None) -> Snapshot:

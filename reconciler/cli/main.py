@@ -24,7 +24,8 @@ def _main(argv: Sequence[str] | None) -> int:
         # a job name that the terminal cannot show must not end the program
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        code = _dispatch(words)
+        code = _elsewhere(words)
+        code = _dispatch(words) if code is None else code
         sys.stdout.flush()
         return code
     except BrokenPipeError:
@@ -45,6 +46,21 @@ def _dispatch(words: list[str]) -> int:
     if name in (None, "help", "version") or name not in VERBS:
         return _without_verb(name, rest)
     return _run_verb(name, rest)
+
+
+def _elsewhere(words: list[str]) -> int | None:
+    """The exit code of a command line that names a host to carry it out; None for one that does not, or has no verb."""
+    if not any(word.partition("=")[0] == "--host" for word in words):
+        return None
+    from reconciler.cli.far import run_far, take_host
+
+    taken = take_host(words)
+    name, _ = split_verb(taken.words)
+    if taken.host is None:
+        return None
+    if name in VERBS or name in ("help", "version") or "--version" in taken.words:
+        return run_far(taken.host, taken.words, os.environ)
+    return _without_verb(name, taken.words)
 
 
 def _run_verb(name: str, rest: list[str]) -> int:

@@ -49,6 +49,10 @@ def parser_for(verb: Verb, examples: str) -> VerbParser:
     everywhere = parser.add_argument_group("options of every verb")
     everywhere.add_argument("--specs", metavar="DIR", help="the folder of spec files (EXQ_SPECS; default ./specs)")
     everywhere.add_argument("--state", metavar="DIR", help="the state folder (EXQ_STATE; default ~/.local/state/exq)")
+    # taken from the command line before it comes here
+    everywhere.add_argument(
+        "--host", metavar="HOST", dest="elsewhere", help="carry this out on another machine, over ssh"
+    )
     everywhere.add_argument("--json", action="store_true", help="machine-readable output")
     everywhere.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="default auto")
     return parser

@@ -90,6 +90,7 @@ class TextProgress:
 
     def _say_hosts(self, snapshot: Snapshot) -> None:
         """Which host has fallen silent, and which answers again."""
+        from reconciler.planner.silence import left_words
         from reconciler.view.words import host_once
 
         for host, view in snapshot.observed.hosts.items():
@@ -99,7 +100,7 @@ class TextProgress:
                     say(f"{host} answers again")
             elif not view.quiet and host not in self._silent:
                 self._silent.add(host)
-                say(f"! {host_once(f'{host}: {view.message}')}; its jobs are left as they are")
+                say(f"! {host_once(f'{host}: {view.message}')}; {left_words(snapshot.ledger, host)}")
 
     def _say_wrong(self, snapshot: Snapshot, done: Sequence[Done]) -> None:
         """Each thing that is wrong once, for as long as it stays so. A line of the tick tells of stuck jobs."""
@@ -144,6 +145,7 @@ class JsonProgress:
             _print_line(
                 "action",
                 at=snapshot.now,
+                plan_id=snapshot.plan.plan_id,
                 action=str(action.kind),
                 job=action.job,
                 attempt=action.attempt,

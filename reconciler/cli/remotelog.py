@@ -10,11 +10,13 @@ from reconciler.cli.look import PATIENCE_S
 from reconciler.host.observe import ask, view_of
 from reconciler.host.reply import call
 from reconciler.model.facts import AttemptFacts, HostView
-from reconciler.model.ledger import COLLECTED
 from reconciler.model.needs import AttemptNeed, Needs
 from reconciler.view.words import host_once
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from reconciler.cli.logfile import Piece
     from reconciler.loop import World
     from reconciler.model.ledger import AttemptRecord
 
@@ -34,6 +36,11 @@ class RemoteLog:
         self.job = attempt.job
         self.number = attempt.number
 
+    def silence(self) -> str | None:
+        """Why the host does not answer; None when it does."""
+        answer = self._ask(0, 1)
+        return str(answer["error"]) if answer.get("kind") in _SILENT else None
+
     @property
     def place(self) -> str:
         """See Log."""
@@ -44,10 +51,21 @@ class RemoteLog:
         """See Log."""
         return {"host": self._attempt.host, "path": None}
 
-    def tail(self, count: int | None) -> tuple[bytes, int]:
+    def pieces(self, count: int | None) -> Iterator[Piece]:
         """See Log. Raises `CliError` when the host does not answer."""
-        if count is None:
-            return self._whole()
+        if count is not None:
+            yield self._tail(count)
+            return
+        offset, size = 0, None
+        while size is None or offset < size:
+            answer = self._answer(offset, BLOCK_BYTES)
+            size = int(answer["size"]) if size is None else size
+            yield answer["text"].encode(), int(answer["offset"])
+            if answer["offset"] == offset:
+                return
+            offset = int(answer["offset"])
+
+    def _tail(self, count: int) -> Piece:
         wanted = TAIL_BYTES
         while True:
             answer = self._answer(-wanted, wanted)
@@ -56,15 +74,6 @@ class RemoteLog:
             if int(answer["size"]) <= wanted or len(lines) > count:
                 return b"".join(lines[len(lines) - count :] if count < len(lines) else lines), behind
             wanted *= 8
-
-    def _whole(self) -> tuple[bytes, int]:
-        parts, offset = [], 0
-        while True:
-            answer = self._answer(offset, BLOCK_BYTES)
-            parts.append(answer["text"].encode())
-            if answer["offset"] == offset or answer["offset"] >= answer["size"]:
-                return b"".join(parts), int(answer["offset"])
-            offset = int(answer["offset"])
 
     def read(self, offset: int) -> bytes:
         """See Log. Nothing while the host does not answer."""
@@ -116,15 +125,8 @@ class RemoteLog:
         answer = self._ask(offset, max_bytes)
         if "error" in answer:
             host = self._attempt.host
-            copied = f"; a copy is collected here: exq why {self.job}" if self._is_collected() else ""
-            message = host_once(f"the log of {self.job} is on {host}: {answer['error']}")
-            raise CliError(message, f"exq hosts {host}{copied}")
+            raise CliError(host_once(f"the log of {self.job} is on {host}: {answer['error']}"), f"exq hosts {host}")
         return answer
-
-    def _is_collected(self) -> bool:
-        record = self._world.ledger.ledger().jobs.get(self.job)
-        copies = record.copies if record is not None else ()
-        return any(copy.place == COLLECTED and copy.attempt == self.number for copy in copies)
 
     def _note(self, answer: dict[str, Any]) -> None:
         if answer.get("kind") not in _SILENT:

@@ -12,6 +12,8 @@ from reconciler.cli.exits import CliError
 SCHEMA_NAME = "spec.schema.json"
 """Beside the specs, so that an editor finds it without a network; not a name that is taken for a spec."""
 EXAMPLE_NAME = "example.yaml"
+SETTINGS_NAME = "exq.yaml"
+SETTINGS_SCHEMA_NAME = "settings.schema.json"
 YAML_WORDS = frozenset({"true", "false", "null", "yes", "off"})
 IGNORED = ("experiment_queue/", "collected/")
 _IGNORED_WHY = "# what exq leaves beside a project: manifests and summaries of runs, outputs of other machines"
@@ -27,7 +29,7 @@ gpus: none                  # on a GPU machine: `all`, or [0, 1, 2, 3]
 max_parallel: 2             # how many jobs at a time
 # hosts: [gpu1, gpu2]       # other machines, as in ~/.ssh/config; they need a `cwd`, too. Without, jobs run here
 # cwd: ~/distill            # where the commands run, on each of the hosts
-# conda: torch              # the conda environment to activate
+# conda: torch              # the environment to activate; or `venv: .venv`, or `runner: uv run`
 # oom_retry: {delay: 2m, max_attempts: 3}    # out of memory: try again, elsewhere if need be
 
 grid:                       # every combination is a job
@@ -42,6 +44,29 @@ template:
     echo '{"lr": ${lr}, "seed": ${seed}}' > results/example/lr${lr}_s${seed}.json
   # A job is completed when it exits with 0 and this is there and new.
   output_check: results/example/lr${lr}_s${seed}.json
+"""
+
+
+SETTINGS = """\
+# yaml-language-server: $schema=./@SCHEMA@
+#
+# Settings of exq for this folder; `exq settings` shows what holds and why. Everything here may be left out.
+
+# Take the specs from commits instead of the files as they are. This folder, as committed:
+# source: {git: {path: .}}
+# Or a repository elsewhere, fetched every minute:
+# source:
+#   git:
+#     url: git@github.com:me/experiments.git
+#     path: specs             # the folder in it
+#     ref: main
+#     interval: 60s
+
+# nvidia_smi: /usr/lib/wsl/lib/nvidia-smi
+# screen: /opt/screen/bin/screen
+# host_names: [gpu1]          # names of this machine in `hosts` of specs
+# ssh_config: ./ssh_config    # in place of ~/.ssh/config
+# remote_state: /local/me/exq # the state folder on hosts behind SSH
 """
 
 
@@ -63,7 +88,9 @@ def scaffold(specs: Path) -> Made:
         made.kept.append((specs, why))
     else:
         _write(specs / EXAMPLE_NAME, example(specs), made, "it is there already, as it was")
-    _write_schema(specs / SCHEMA_NAME, made)
+    settings = SETTINGS.replace("@SCHEMA@", SETTINGS_SCHEMA_NAME)
+    _write(specs / SETTINGS_NAME, settings, made, "it is there already, as it was")
+    _write_schemas(specs, made)
     _ignore(specs.parent / ".gitignore", made)
     return made
 
@@ -87,10 +114,9 @@ def _make_folder(specs: Path) -> None:
 
 
 def _is_other_spec(path: Path) -> bool:
-    from reconciler.spec.files import RESERVED
+    from reconciler.spec.reading import is_spec_name
 
-    is_spec = path.suffix in (".yaml", ".yml") and not path.name.startswith(".") and path.name not in RESERVED
-    return is_spec and path.name != EXAMPLE_NAME
+    return is_spec_name(path.name) and path.name != EXAMPLE_NAME
 
 
 def _write(path: Path, text: str, made: Made, why_kept: str) -> None:
@@ -104,15 +130,20 @@ def _write(path: Path, text: str, made: Made, why_kept: str) -> None:
     made.written.append(path)
 
 
-def _write_schema(path: Path, made: Made) -> None:
+def _write_schemas(specs: Path, made: Made) -> None:
+    from reconciler.spec.schema import schema_text, settings_schema_text
+
+    _write_schema(specs / SCHEMA_NAME, schema_text(), "exq schema", made)
+    _write_schema(specs / SETTINGS_SCHEMA_NAME, settings_schema_text(), "exq schema --settings", made)
+
+
+def _write_schema(path: Path, text: str, command: str, made: Made) -> None:
     from shlex import quote
 
-    from reconciler.spec.schema import schema_text
-
     why = "it is there already, as it was"
-    if path.is_file() and path.read_bytes() != schema_text().encode("utf-8"):
-        why = f"it is not the schema of this version of exq, which `exq schema >{quote(str(path))}` writes"
-    _write(path, schema_text(), made, why)
+    if path.is_file() and path.read_bytes() != text.encode("utf-8"):
+        why = f"it is not the schema of this version of exq, which `{command} >{quote(str(path))}` writes"
+    _write(path, text, made, why)
 
 
 def _ignore(path: Path, made: Made) -> None:

@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 
 def summary_now(world: World, snapshot: Snapshot, project: str, run: ProjectRun | None = None) -> str:
     """The Markdown of a project's newest run; of its attempts so far when no run is recorded."""
-    from reconciler.loop.milestones import result_files
+    from reconciler.loop.milestones import results_of
     from reconciler.view.runs import run_of
     from reconciler.view.summary import summary_markdown
 
     known = run or run_of(snapshot, project)
-    return summary_markdown(snapshot, project, known, result_files(world, snapshot.desired.projects[project]))
+    results = results_of(world, snapshot.desired.projects[project])
+    return summary_markdown(snapshot, project, known, results.files, results.versions)
 
 
 def fresh_summaries(world: World, before: Snapshot, after: Snapshot) -> list[tuple[str, str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-GLOBAL_WITH_VALUE = frozenset({"--specs", "--state", "--color"})
+GLOBAL_WITH_VALUE = frozenset({"--specs", "--state", "--color", "--host"})
 
 
 class Verb:
@@ -27,6 +27,7 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
             Verb("validate", "[FILE...]", "check spec files; every mistake with its place"),
             Verb("expand", "[FILE]", "list the jobs that grids and phases turn into"),
             Verb("schema", "", "print the JSON Schema of spec files, for editors"),
+            Verb("settings", "", "each setting, and where its value comes from"),
         ),
     ),
     (
@@ -34,8 +35,10 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
         (
             Verb("doctor", "[HOST...]", "what is wrong with machines and specs, and what mends it"),
             Verb("diff", "[PROJECT]", "show what the loop would do now, and why"),
+            Verb("apply", "FILE", "carry out a plan that diff --out wrote, if nothing has moved since"),
             Verb("run", "", "carry it out: the loop, in the foreground"),
             Verb("service", "install|...", "the loop as a systemd service that starts with the machine"),
+            Verb("push", "HOST[:DIR]", "put the specs and exq on another machine, and run the loop there"),
         ),
     ),
     (
@@ -57,6 +60,7 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
             Verb("stop", "JOB...", "end a job and keep it from running again"),
             Verb("pause", "[JOB|PROJECT...]", "launch nothing more; what runs goes on"),
             Verb("resume", "[JOB|PROJECT...]", "lift a pause"),
+            Verb("source", "", "the git repository of the specs; --accept takes a rewritten history"),
             Verb("forget-host", "HOST", "give up what may run on a host that does not answer"),
         ),
     ),
@@ -65,13 +69,14 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
 VERBS: dict[str, Verb] = {verb.name: verb for _, verbs in GROUPS for verb in verbs}
 
 _OTHER_WORDS = {
-    "apply": "run",
     "check": "doctor",
     "preflight": "doctor",
     "scaffold": "init",
     "new": "init",
     "lint": "validate",
     "plan": "diff",
+    "config": "settings",
+    "git": "source",
     "start": "run",
     "daemon": "service",
     "systemd": "service",
@@ -94,12 +99,16 @@ _OTHER_WORDS = {
     "machines": "hosts",
     "nodes": "hosts",
     "forget": "forget-host",
+    "deploy": "push",
+    "sync": "push",
+    "upload": "push",
 }
 
 _OPTIONS_HELP = """\
 Options, before or after the verb
   --specs DIR         the folder of spec files (EXQ_SPECS; default ./specs)
   --state DIR         the state folder (EXQ_STATE; default ~/.local/state/exq)
+  --host HOST         carry the verb out on another machine, over ssh (--specs and --state are paths there)
   --json              machine-readable output
   --color WHEN        auto, always or never (NO_COLOR turns it off)
   --version           the version of exq
@@ -110,7 +119,7 @@ Options, before or after the verb
 def help_text() -> str:
     """The page of `exq --help`."""
     lines = ["exq: runs batches of experiments as spec files ask for them, and says why when it does not", ""]
-    lines += ["usage: exq [--specs DIR] [--state DIR] VERB ...", ""]
+    lines += ["usage: exq [--host HOST] [--specs DIR] [--state DIR] VERB ...", ""]
     for title, verbs in GROUPS:
         lines.append(title)
         lines += [f"  {f'{verb.name} {verb.usage}'.strip():<26}{verb.summary}" for verb in verbs]

@@ -110,6 +110,9 @@ def _against_retry(key: str, snapshot: Snapshot) -> Refusal | None:
         return Refusal(key, f"has no command to run: {state.message}")
     record = snapshot.ledger.jobs.get(key)
     stopped = record is not None and record.stopped_by is not None
+    untried = state.reason is Reason.ENVIRONMENT_BROKEN and not (record is not None and record.attempts)
+    if untried:
+        return Refusal(key, f"has not been tried itself, retry the job that is named here: {state.message}")
     if state.status in _ENDED_BADLY or stopped:
         return None
     return Refusal(key, f"has not failed, it is {state.status} ({state.reason}): {state.message}")

@@ -56,6 +56,13 @@ GPU_QUERY = ["--query-gpu=index,uuid,name,memory.used,memory.total,utilization.g
 APPS_QUERY = ["--query-compute-apps=pid,gpu_uuid,used_memory", "--format=csv,noheader,nounits"]
 TELLING_FILES = frozenset(("intent.json", "claim", "started.json", "exit.json", "verdict.json"))
 ATTEMPT_PATH = re.compile(r"(?!\.{1,2}/)[^/\n]+/(?!\.{1,2}/)[^/\n]+/[0-9]{1,9}\Z")
+COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
+SNAPSHOT_AGAIN_S = 30.0
+SNAPSHOT_UNUSED_S = 600.0
+CHANGES_SAID_MAX = 5
+SETUP_FAILED = 96
+NOTES_PATIENCE_S = 5.0
+PROVENANCE_FILES = ("provenance.json", "environment.json", "code.patch")
 IN_SCOPE = ["systemd-run", "--user", "--scope", "--quiet", "--collect"]
 SIGNAL_RESET = "env --default-signal=INT,QUIT"
 
@@ -827,6 +834,221 @@ class Screen:
         return facts
 
 
+# --- scripts beside the agent
+
+
+class Helpers:
+    """Runs exq's own scripts beside the agent, which does not wait for them. They outlive it."""
+
+    def __init__(self, state: str, texts: Optional[Dict[str, str]]) -> None:
+        """`texts`: by name; None: they are files beside this one. Without a text nothing is run."""
+        self._state = state
+        self._texts = texts
+        self._running: Dict[Tuple[str, ...], subprocess.Popen[bytes]] = {}
+
+    def has(self, name: str) -> bool:
+        return self._texts is None or name in self._texts
+
+    def start(self, name: str, *arguments: str) -> None:
+        """Run `name.py STATE ARGUMENTS`, unless it runs already. Raises OSError."""
+        self.reap()
+        key = (name, *arguments)
+        if key in self._running or not self.has(name):
+            return
+        text = own_file(f"{name}.py") if self._texts is None else self._texts[name]
+        script = installed_copy(self._state, name, ".py", text)
+        quiet = subprocess.DEVNULL
+        self._running[key] = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-B", script, self._state, *arguments],
+            stdin=quiet,
+            stdout=quiet,
+            stderr=quiet,
+            cwd="/",
+            env=job_environment(),
+            start_new_session=True,
+        )
+
+    def reap(self) -> None:
+        self._running = {key: child for key, child in self._running.items() if child.poll() is None}
+
+
+def own_file(name: str) -> str:
+    """The text of a file beside this one."""
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), name), encoding="utf-8") as file:
+        return file.read()
+
+
+def installed_copy(state: str, stem: str, ending: str, text: str) -> str:
+    """The path of a copy named by its contents: what runs reads its script as it goes, so that must not change."""
+    name = f"{stem}-{hashlib.sha256(text.encode('utf-8')).hexdigest()[:12]}{ending}"
+    path = os.path.join(state, "bin", name)
+    if not os.path.exists(path):
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        write_whole(path, text, durable=True)
+    return path
+
+
+# --- commits and their work trees
+
+
+def repository_of(path: str) -> Optional[str]:
+    """The work tree that a folder is in, without asking git."""
+    while not os.path.lexists(os.path.join(path, ".git")):
+        above = os.path.dirname(path)
+        if above == path:
+            return None
+        path = above
+    return path
+
+
+def git_command(root: str, *arguments: str) -> List[str]:
+    return ["git", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-C", root, *arguments]
+
+
+def git_environment() -> Dict[str, str]:
+    """Looking must not get in the way of the user's own git commands."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return dict(kept, GIT_OPTIONAL_LOCKS="0", GIT_TERMINAL_PROMPT="0", LC_ALL="C")
+
+
+class CodeLook:
+    """Which commit a name means in the repository that holds a folder, and what is changed besides."""
+
+    def __init__(self, folder: str, ref: str) -> None:
+        """`ref` empty: the newest commit, for which changes matter."""
+        self._folder = folder
+        self._root = repository_of(os.path.realpath(folder)) if os.path.isdir(folder) else None
+        self.children: List[Child] = []
+        if self._root is not None:
+            wanted = (ref or "HEAD") + "^{commit}"
+            commands = [["rev-parse", "--verify", "--quiet", "--end-of-options", wanted]]
+            if not ref:
+                commands.append(["status", "--porcelain", "-z", "--untracked-files=no", "--ignore-submodules=none"])
+            self.children = [Child(git_command(self._root, *c), "/", git_environment()) for c in commands]
+        self._ref = ref
+
+    def facts(self) -> Json:
+        """{"root", "commit", "changes": some of them in words} or {"problem"} or {"unknown"}."""
+        if self._root is None:
+            what = "is in no git repository" if os.path.isdir(self._folder) else "does not exist"
+            return {"problem": f"{self._folder} {what}"}
+        first = self.children[0]
+        if any(child.timed_out for child in self.children):
+            return {"unknown": f"git gave no answer about {self._root} in time"}
+        if first.missing:
+            return {"problem": "git is not installed on this host"}
+        commit = first.text.strip().rpartition("\n")[2]  # behind what git may have warned of
+        if first.exit_code != 0 or not COMMIT.match(commit):
+            meant = f"`{self._ref}` is no commit in {self._root}" if self._ref else f"{self._root} has no commit yet"
+            return {"problem": f"git: {first_line(first.text)}" if commit else meant}
+        if any(child.exit_code != 0 for child in self.children):
+            return {"problem": f"git: {first_line(self.children[-1].text)}"}
+        entries = [entry for child in self.children[1:] for entry in child.output.split(b"\0") if entry]
+        names = [entry[3:].decode("utf-8", "replace") for entry in entries if entry[2:3] == b" "]
+        if entries and not names:
+            names = [first_line(self.children[-1].text)]
+        more = [f"{len(names) - CHANGES_SAID_MAX} more"] if len(names) > CHANGES_SAID_MAX else []
+        return {"root": self._root, "commit": commit, "changes": names[:CHANGES_SAID_MAX] + more}
+
+
+class SnapshotPlace:
+    """Where the work tree of a commit is, for jobs that would run in a folder otherwise. Raises Refused."""
+
+    def __init__(self, state: str, folder: str, commit: str) -> None:
+        if not COMMIT.match(commit):
+            raise Refused(f"not a commit: {commit!r}")
+        real = os.path.realpath(folder)
+        root = repository_of(real) if os.path.isdir(real) else None
+        if root is None:
+            what = "is in no git repository" if os.path.isdir(real) else "does not exist"
+            raise Refused(f"{folder} {what}")
+        self.root = root
+        self.inside = os.path.relpath(real, root)
+        name = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
+        self.tree = os.path.join(state, "snapshots", name, commit)
+        self.path = os.path.normpath(os.path.join(self.tree, self.inside))
+        self.commit = commit
+
+    def facts(self) -> Json:
+        """{"path", "ready", "problem"}; `problem` is empty while it is being made, too."""
+        facts: Json = {"path": self.path, "ready": os.path.exists(self.tree + ".ready"), "problem": ""}
+        if facts["ready"] and not os.path.isdir(self.path):
+            facts.update(ready=False, problem=f"the commit {self.commit[:12]} has no folder {self.inside}")
+        failed = None if facts["ready"] else read_file(self.tree + ".failed", 4096)
+        if failed:
+            facts["problem"] = first_line(failed[0].decode("utf-8", "replace"))
+        return facts
+
+    @property
+    def may_be_tried(self) -> bool:
+        """It is neither there, nor has making it failed a moment ago."""
+        try:
+            age_s = time.time() - os.stat(self.tree + ".failed").st_mtime
+        except FileNotFoundError:
+            age_s = SNAPSHOT_AGAIN_S
+        return not os.path.exists(self.tree + ".ready") and not 0 <= age_s < SNAPSHOT_AGAIN_S
+
+    def enter(self, marker: str, attempt: str, lock: str, outputs: List[str], inputs: List[str]) -> None:
+        """Put an attempt down as its user, and see to it that the job finds its data. Raises Refused, OSError."""
+        users = self.tree + ".users"
+        if os.path.isdir(users):
+            write_whole(os.path.join(users, marker), f"{attempt}\n{lock}\n")
+        # in this order: whoever removes it takes its readiness away first, and then looks who uses it
+        facts = self.facts()
+        if not facts["ready"]:
+            raise Refused(facts["problem"] or f"the work tree of {self.commit[:12]} is not there")
+        for pattern in outputs:
+            problem = self._link(pattern, is_output=True)
+            if problem:
+                raise Refused(problem)
+        for pattern in inputs:
+            self._link(pattern, is_output=False)
+
+    def _link(self, pattern: str, is_output: bool) -> str:
+        """Link the first folder on the way that the commit does not have to the one in the original; why not."""
+        if pattern.startswith(("/", "~")):
+            return ""
+        names = components(os.path.normpath(os.path.join(self.inside, pattern)))
+        if ".." in names[:1]:
+            return f"the output {pattern} lies outside the repository {self.root}"
+        at = self._without_code(names)
+        original = os.path.join(self.root, at)
+        if not at or (is_output and len(components(at)) == len(names) and not os.path.isdir(original)):
+            why = "exq links the folders of outputs, and the commit has that folder itself"
+            return f"the output {pattern} has no folder of its own: {why}"
+        if is_output or os.path.lexists(original):
+            self._put_link(os.path.join(self.tree, at), original, is_output)
+        return ""
+
+    def _without_code(self, names: List[str]) -> str:
+        """The first part of a path that is not from the commit; empty where there is none before a star."""
+        at = ""
+        for name in names:
+            if is_pattern(name):
+                break
+            at = os.path.join(at, name)
+            target = os.path.join(self.tree, at)
+            if os.path.islink(target) or not os.path.isdir(target) or holds_only_dotfiles(target):
+                return at
+        return ""
+
+    @staticmethod
+    def _put_link(target: str, original: str, is_output: bool) -> None:
+        if os.path.islink(target) or (os.path.lexists(target) and not os.path.isdir(target)):
+            return
+        if is_output:
+            os.makedirs(original, exist_ok=True)
+        if os.path.isdir(target):
+            shutil.rmtree(target)
+        with contextlib.suppress(FileExistsError):
+            os.symlink(original, target)
+
+
+def holds_only_dotfiles(folder: str) -> bool:
+    """A folder that is kept in git for what will be written into it."""
+    return all(name.startswith(".") and not os.path.isdir(os.path.join(folder, name)) for name in os.listdir(folder))
+
+
 # --- the agent
 
 
@@ -847,7 +1069,8 @@ class Agent:
     """Serves one state folder on this host. `handle` never raises."""
 
     def __init__(self, state: str, settings: Json) -> None:
-        """`settings`: `screen` and `nvidia_smi` (programs), `deadline_s` for each, `shim` (its text, if not beside)."""
+        """`settings`: `screen` and `nvidia_smi` (programs), `deadline_s` for each, `shim` and `helpers` (their texts,
+        if not beside)."""
         self.state = os.path.realpath(os.path.expanduser(state))
         self._deadline_s = float(settings.get("deadline_s", 10))
         self._nvidia_smi = settings.get("nvidia_smi") or "nvidia-smi"
@@ -856,6 +1079,7 @@ class Agent:
         self._processes = ProcessTable(self.state)
         self._commands = CommandChecks(self._deadline_s)
         self._scopes = Scopes(self.state, self._deadline_s)
+        self._helpers = Helpers(self.state, settings.get("helpers"))
         self._outstanding: Dict[str, Child] = {}
         self._started: List[Tuple[str, subprocess.Popen[bytes]]] = []
         self._launch_errors: Dict[str, str] = {}
@@ -890,6 +1114,7 @@ class Agent:
             "probe": self._probe,
             "doctor": self._doctor,
             "launch": self._launch,
+            "snapshots": self._snapshots,
             "revoke": self._revoke,
             "kill": self._kill,
             "settle": self._settle,
@@ -962,6 +1187,7 @@ class Agent:
             key: self._outputs(globber, wanted) for key, wanted in (request.get("outputs") or {}).items()
         }
         reply["preconditions"] = self._preconditions(globber, request.get("preconditions") or {})
+        self._commits(request, reply)
         if request.get("disk"):
             reply["disk"] = self._disk()
         if request.get("index") is not None:
@@ -974,6 +1200,67 @@ class Agent:
             reply["index"] = {key: number for project in request["index"] for key, number in self._index(project)}
         reply["state"], reply["user"] = self.state, self._user
         return reply
+
+    def _commits(self, request: Json, reply: Json) -> None:
+        """What jobs with `snapshot` wait for; in a full look, all work trees that are there and idle, too."""
+        if request.get("code"):
+            looks = {key: CodeLook(resolve("", cwd), ref) for key, (cwd, ref) in request["code"].items()}
+            collect([child for look in looks.values() for child in look.children], self._deadline_s)
+            reply["code"] = {key: look.facts() for key, look in looks.items()}
+        if request.get("snapshots"):
+            wanted = request["snapshots"]
+            reply["snapshots"] = {key: self._snapshot_facts(cwd, commit) for key, (cwd, commit) in wanted.items()}
+        if request.get("strays"):
+            reply["old_snapshots"] = list(self._old_snapshots())
+        if request.get("versions_of"):
+            reply["versions"] = self._versions(request["versions_of"])
+
+    def _snapshot_facts(self, cwd: str, commit: str) -> Json:
+        try:
+            return SnapshotPlace(self.state, resolve("", cwd), commit).facts()
+        except Refused as refused:
+            return {"path": "", "ready": False, "problem": str(refused)}
+        except (OSError, Unreadable) as error:
+            return {"unknown": str(error)}
+
+    def _versions(self, project: str) -> List[List[Any]]:
+        """[commit, changed, jobs]: which code the newest attempts of a project's jobs ran, as far as it was noted."""
+        counts: Dict[Tuple[str, bool], int] = {}
+        above = os.path.join(self.state, "attempts", project)
+        for job in folders_in(above):
+            numbers = [name for name in folders_in(os.path.join(above, job)) if name.isdigit()]
+            path = os.path.join(above, job, max(numbers, key=int, default=""), "provenance.json")
+            if os.path.exists(path):
+                with contextlib.suppress(Unreadable):  # one that is damaged tells of nothing
+                    found = read_record(path)
+                    code = found[0].get("code") if found else None
+                    if isinstance(code, dict) and isinstance(code.get("commit"), str):
+                        key = (code["commit"], bool(code.get("dirty")))
+                        counts[key] = counts.get(key, 0) + 1
+        return [[*key, count] for key, count in counts.items()]
+
+    def _old_snapshots(self) -> Iterator[List[str]]:
+        """[repository, commit] of each that no attempt has entered or left for a while."""
+        above = os.path.join(self.state, "snapshots")
+        for repository in folders_in(above):
+            for commit in folders_in(os.path.join(above, repository)):
+                if COMMIT.match(commit):
+                    with contextlib.suppress(OSError):  # it is being removed
+                        users = os.stat(os.path.join(above, repository, f"{commit}.users"))
+                        if not 0 <= time.time() - users.st_mtime < SNAPSHOT_UNUSED_S:
+                            yield [repository, commit]
+
+    def _snapshots(self, request: Json) -> Json:
+        """Begin to `make` work trees, [folder, commit] each, and to `drop` others, [repository, commit] each."""
+        for cwd, commit in request.get("make") or []:
+            place = SnapshotPlace(self.state, resolve("", cwd), commit)
+            if place.may_be_tried:
+                self._helpers.start("snapshot", "make", place.root, commit)
+        for repository, commit in request.get("drop") or []:
+            if not re.match(r"[0-9a-f]{12}\Z", repository) or not COMMIT.match(commit):
+                raise Refused(f"not a snapshot: {repository}/{commit}")
+            self._helpers.start("snapshot", "drop", repository, commit)
+        return {"begun": True}
 
     def _markers(self) -> List[str]:
         """What lies in the spool: attempts that have ended and have no verdict beside their files yet."""
@@ -1137,6 +1424,8 @@ class Agent:
                 "launch_error": self._launch_errors.get(need["path"]),
             }
             facts.update(self._log_facts(os.path.join(folder, "log"), bool(need.get("tail"))))
+            if need.get("meant"):
+                facts["another"] = self._is_another(folder, need["meant"])
             return facts
         except Unreadable as error:
             return {"unknown": str(error)}
@@ -1287,12 +1576,59 @@ class Agent:
         if claim:
             return {"launched": True, "launcher": launcher, "already": True}
         self._write_attempt(folder, request)
+        if request.get("snapshot") and not self._enter_snapshot(path, request["snapshot"]):
+            return {"launched": True, "launcher": launcher}
+        noted = bool(request.get("provenance")) and self._helpers.has("provenance") and self._ask_for_notes(path)
         arguments = [self._installed_shim(), folder, self._marker(path), self._job_lock(path)]
         arguments += [self._gpu_lock(uuid) for uuid in request.get("gpus") or []]
         for file in arguments[2:]:
             os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
         self._start_shim(path, launcher, request.get("session"), arguments)
+        if noted:
+            self._take_notes()
         return {"launched": True, "launcher": launcher}
+
+    def _enter_snapshot(self, path: str, wanted: Json) -> bool:
+        """False: the job would not find its folders there. Then the attempt is over, as one that cannot be set up."""
+        try:
+            place = SnapshotPlace(self.state, resolve("", wanted["cwd"]), wanted["commit"])
+            marker = "%".join(encoded(part) for part in path.split("/"))
+            place.enter(marker, path, self._job_lock(path), wanted["outputs"], wanted["inputs"])
+            return True
+        except Refused as refused:
+            folder = self._folder(path)
+            if create_exclusively(os.path.join(folder, "claim"), "revoked\n"):
+                write_whole(os.path.join(folder, "setup_failed"), f"{refused}\n")
+                ended = {"code": SETUP_FAILED, "uptime_s": time.clock_gettime(time.CLOCK_MONOTONIC), "duration_s": 0.0}
+                write_whole(os.path.join(folder, "exit.json"), json.dumps(ended) + "\n", durable=True)
+                os.makedirs(os.path.dirname(self._marker(path)), mode=0o700, exist_ok=True)
+                write_whole(self._marker(path), "")
+            return False
+
+    def _notes_marker(self, path: str) -> str:
+        return os.path.join(self.state, "provenance", "queue", "%".join(encoded(part) for part in path.split("/")))
+
+    def _ask_for_notes(self, path: str) -> bool:
+        """Have it noted what an attempt runs with. It starts all the same where that cannot be."""
+        marker = self._notes_marker(path)
+        try:
+            if not os.path.isdir(os.path.dirname(marker)):
+                os.makedirs(os.path.dirname(marker), mode=0o700, exist_ok=True)
+            write_whole(marker, f"{path}\n")
+            return True
+        except OSError:
+            return False
+
+    def _await_notes(self, path: str) -> None:
+        """A job may be over before what it ran with is noted. Nobody but a collector of files waits for that."""
+        until = time.monotonic() + NOTES_PATIENCE_S
+        while os.path.exists(self._notes_marker(path)) and time.monotonic() < until:
+            self._take_notes()
+            time.sleep(0.05)
+
+    def _take_notes(self) -> None:
+        with contextlib.suppress(OSError):  # the marker stays, and the next one that is started finds it
+            self._helpers.start("provenance")
 
     @staticmethod
     def _is_another(folder: str, intent: Json) -> bool:
@@ -1324,17 +1660,8 @@ class Agent:
     def _installed_shim(self) -> str:
         """A copy named by its contents: a shell reads its script as it goes, so a running one must not change."""
         if not self._shim_path or not os.path.exists(self._shim_path):
-            text = self._shim_text
-            if text is None:
-                with open(
-                    os.path.join(os.path.dirname(os.path.abspath(__file__)), "shim.sh"), encoding="utf-8"
-                ) as file:
-                    text = file.read()
-            name = f"shim-{hashlib.sha256(text.encode('utf-8')).hexdigest()[:12]}.sh"
-            self._shim_path = os.path.join(self.state, "bin", name)
-            if not os.path.exists(self._shim_path):
-                os.makedirs(os.path.dirname(self._shim_path), mode=0o700, exist_ok=True)
-                write_whole(self._shim_path, text, durable=True)
+            text = own_file("shim.sh") if self._shim_text is None else self._shim_text
+            self._shim_path = installed_copy(self.state, "shim", ".sh", text)
         return self._shim_path
 
     def _shell_for_shim(self) -> str:
@@ -1376,6 +1703,7 @@ class Agent:
         """Take leave of launchers that ended; one that ended before its shim made a claim has failed.
 
         Where the folder was removed meanwhile, a claim that is missing proves nothing."""
+        self._helpers.reap()
         running = []
         for path, child in self._started:
             if child.poll() is None:
@@ -1453,6 +1781,8 @@ class Agent:
         self._launch_errors.pop(path, None)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._marker(path))
+        if self._helpers.has("provenance") and os.path.exists(self._notes_marker(path)):
+            self._take_notes()  # whoever was at it when the attempt started may be gone
         return {"settled": True}
 
     @staticmethod
@@ -1486,25 +1816,30 @@ class Agent:
     # records and files that are brought elsewhere
 
     def _records(self, request: Json) -> Json:
-        """The JSON records in all attempt folders of a job, as they are: {number: {name: [text, time]}}."""
+        """The JSON records in all attempt folders of a job, as they are: {number: {name: [text, time]}}.
+
+        `names`: others than those that tell what became of it."""
         project, _, job = str(request.get("job")).partition("/")
         self._path({"path": f"{project}/{job}/1"})
         root = os.path.join(self.state, "attempts", project, job)
         found: Json = {}
         for number in folders_in(root):
             files = {}
-            for name in ("intent.json", "started.json", "exit.json", "verdict.json"):
+            for name in request.get("names") or ("intent.json", "started.json", "exit.json", "verdict.json"):
+                if "/" in name:
+                    raise Refused(f"not the name of a record: {name!r}")
                 read = read_file(os.path.join(root, number, name), RECORD_MAX_BYTES)
                 if read is not None:
                     files[name] = [read[0].decode("utf-8", "replace"), read[1]]
             found[number] = files
-        return {"records": found}
+        return {"records": found, "folder": wire_text(root)}
 
     def _list_files(self, request: Json) -> Json:
         """The files that match patterns: [number of the pattern, names, size, mtime_ns, inode, mode] each.
 
         `names` lead from the pattern's fixed beginning (its entry in `bases`) to the file. A folder that matches stands
-        for all files below it, an empty one for itself. `log` is that of the attempt `path`, as [path, size, ...]."""
+        for all files below it, an empty one for itself. `log` is that of the attempt `path`, as [path, size, ...],
+        and `notes` are what it ran with."""
         cwd, globber = host_text(request["cwd"]), Globber()
         files: List[List[Any]] = []
         bases, matched = [], []
@@ -1522,8 +1857,11 @@ class Agent:
         reply: Json = {"files": files, "bases": bases, "matched": matched, "cwd": wire_text(resolve(cwd, ""))}
         if request.get("path"):
             log = os.path.join(self._folder(self._path(request)), "log")
+            self._await_notes(self._path(request))
             with contextlib.suppress(FileNotFoundError):
                 reply["log"] = [wire_text(log), *stamp(os.stat(log))]
+            notes = [os.path.join(os.path.dirname(log), name) for name in PROVENANCE_FILES]
+            reply["notes"] = [[wire_text(path), *stamp(os.stat(path))] for path in notes if os.path.exists(path)]
         return reply
 
     @staticmethod

@@ -18,6 +18,8 @@ from reconciler.parse.fields import Malformed, mapping, text, texts
 _FROM_HOME = re.compile(r"~[^/*?\[]*(/|\Z)")
 _FIELDS = (int, str, int, int, int, int)
 _LOG = "log"
+_ATTEMPTS_OWN = "attempt-"
+_NOTES = frozenset({"provenance.json", "environment.json", "code.patch"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ def place_files(transfer: Transfer, answer: Mapping[str, Any]) -> list[Found]:
     pattern asks for, and for two files that belong in one place."""
     placing = _Placing(transfer, answer)
     found: dict[str, Found] = {}
-    for each in (*placing.outputs(), *placing.log()):
+    for each in (*placing.outputs(), *placing.log(), *placing.notes()):
         target = posixpath.normpath(each.target)
         other = found.setdefault(target, each)
         if posixpath.normpath(other.source) != posixpath.normpath(each.source):
@@ -68,6 +70,7 @@ class _Placing:
         self._bases = texts(answer, "bases")
         self._rows = _rows(answer)
         self._log_row = answer.get("log")
+        self._note_rows = answer.get("notes") or []
         self._first_names: set[str] = set()
         if len(self._bases) != len(transfer.patterns):
             raise Malformed("`bases` should have one path for each pattern")
@@ -92,10 +95,26 @@ class _Placing:
         row = self._log_row
         if not _has_types(row, _FIELDS[1:]):
             raise Malformed("`log` should be a path and four numbers")
-        name = _LOG
+        yield Found(row[0], self._beside(_LOG), *row[1:])
+
+    def notes(self) -> Iterator[Found]:
+        """What the attempt ran with, beside its log."""
+        if not self._collected:
+            return
+        rows = self._note_rows
+        if not isinstance(rows, list) or not all(_has_types(row, _FIELDS[1:]) for row in rows):
+            raise Malformed("`notes` should be a list of a path and four numbers each")
+        for row in rows:
+            name = posixpath.basename(row[0])
+            if name not in _NOTES:
+                raise Malformed(f"nobody asks for {name!r}")
+            yield Found(row[0], self._beside(name), *row[1:])
+
+    def _beside(self, name: str) -> str:
+        """Its place beside the outputs, which come first where one has the name."""
         while name in self._first_names:
-            name = f"attempt-{name}"
-        yield Found(row[0], posixpath.join(collect_folder(self._transfer), name), *row[1:])
+            name = f"{_ATTEMPTS_OWN}{name}"
+        return posixpath.join(collect_folder(self._transfer), name)
 
     def _collect(self, source: str) -> str:
         path, cwd = posixpath.normpath(source), posixpath.normpath(self._cwd)
@@ -107,10 +126,19 @@ class _Placing:
         return posixpath.join(collect_folder(self._transfer), relative)
 
 
+def collected_log(key: str, folder: str) -> tuple[str, str]:
+    """Where the collected log of a job may be, the likelier place last: an output may have its name."""
+    below = _collect_folder(key, folder)
+    return posixpath.join(below, f"{_ATTEMPTS_OWN}{_LOG}"), posixpath.join(below, _LOG)
+
+
 def collect_folder(transfer: Transfer) -> str:
     """Where all files of the job are collected. Projects may share a folder."""
-    project, _, job = transfer.job.partition("/")
-    folder = transfer.folder
+    return _collect_folder(transfer.job, transfer.folder)
+
+
+def _collect_folder(key: str, folder: str) -> str:
+    project, _, job = key.partition("/")
     if posixpath.basename(posixpath.normpath(folder)) != project:
         folder = posixpath.join(folder, project)
     return posixpath.join(folder, job)

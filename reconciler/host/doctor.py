@@ -9,6 +9,7 @@ from typing import Any
 from reconciler.host.observe import Asked, probe_request, view_of
 from reconciler.host.reply import HostAgent, send
 from reconciler.host.script import render_setup
+from reconciler.host.setup import sets_up
 from reconciler.model.doctor import MachineFacts, Patient
 from reconciler.model.facts import HostView, Unknown
 from reconciler.model.names import AttemptRef, session_name
@@ -33,11 +34,6 @@ class Examined:
 def environment_key(job: Job) -> str:
     """Equal for jobs that set up alike. Of several sets of variables, as in a grid, the first job's stands for all."""
     return render_setup(replace(job, env={}))
-
-
-def sets_up(job: Job) -> bool:
-    """It sets something up beside entering its folder."""
-    return job.conda is not None or job.conda_hook is not None
 
 
 def environments_of(jobs: Iterable[Job]) -> dict[str, Job]:

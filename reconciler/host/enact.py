@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from reconciler.host.reply import HostAgent, Reply, call, send
 from reconciler.host.script import render_job_script
+from reconciler.model.enums import PreconditionKind
 from reconciler.model.ledger import AttemptRecord
 from reconciler.model.plan import Kill, Launch, Settle
 from reconciler.model.spec import Job, Project
@@ -47,21 +48,56 @@ class Effect:
         return self._judge(answer)
 
 
-def launch(agent: HostAgent, state: str, action: Launch, job: Job, project: Project) -> Effect:
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an attempt comes from, beside what the planner knows.
+
+    `spec_digest`: that of the spec file, empty where its jobs come from an older text. `tree`: where the work tree of
+    its commit has its folder; empty without `snapshot`."""
+
+    spec_digest: str = ""
+    tree: str = ""
+
+
+_NOWHERE = Origin()
+
+
+def launch(
+    agent: HostAgent, state: str, action: Launch, job: Job, project: Project, origin: Origin = _NOWHERE
+) -> Effect:
     """Write the attempt folder and start it. Safe to repeat: the claim lets one shim run it, once."""
     record = action.record
     assert record is not None
-    return start(agent, record, render_job_script(job, project, record, f"{state}/attempts/{record.path}", state))
+    placed = replace(job, cwd=origin.tree) if origin.tree else job
+    script = render_job_script(placed, project, record, f"{state}/attempts/{record.path}", state)
+    commit = record.pin.partition(" ")[0]
+    told = {"cwd": placed.cwd, "spec": project.source, "spec_digest": origin.spec_digest, "env_names": sorted(job.env)}
+    fields: dict[str, Any] = {"provenance": True} if project.provenance else {}
+    if origin.tree:
+        told |= {"commit": commit, "original_cwd": job.cwd}
+        inputs = [p.subject for p in job.preconditions if p.kind is not PreconditionKind.COMMAND]
+        fields["snapshot"] = {"cwd": job.cwd, "commit": commit, "outputs": list(job.outputs), "inputs": inputs}
+    return start(agent, record, script, told=told, fields=fields)
 
 
-def start(agent: HostAgent, record: AttemptRecord, script: str, *, again: bool = False) -> Effect:
-    """Start an attempt that runs `script`. `again`: it may have been begun with another intent, before a crash."""
+def start(
+    agent: HostAgent,
+    record: AttemptRecord,
+    script: str,
+    *,
+    again: bool = False,
+    told: Mapping[str, Any] | None = None,
+    fields: Mapping[str, Any] | None = None,
+) -> Effect:
+    """Start an attempt that runs `script`. `again`: it may have been begun with another intent, before a crash.
+
+    `told`: more for its intent. `fields`: more for the request."""
     project, job = record.job.split("/", 1)
     request = {
         "op": "launch",
         "path": record.path,
         "job_sh": script,
-        "intent": intent_of(record),
+        "intent": {**intent_of(record), **(told or {})},
         "launcher": record.launcher,
         "session": record.session,
         "gpus": list(record.gpus),
@@ -69,6 +105,7 @@ def start(agent: HostAgent, record: AttemptRecord, script: str, *, again: bool =
         "job": job,
         "number": record.number,
         **({"again": True} if again else {}),
+        **(fields or {}),
     }
     return Effect(send(agent, request), lambda reply: _outcome(reply, "launched"))
 
@@ -76,7 +113,7 @@ def start(agent: HostAgent, record: AttemptRecord, script: str, *, again: bool =
 def intent_of(record: AttemptRecord) -> dict[str, Any]:
     """`intent.json`: what the loop meant to start."""
     names = ["job", "number", "generation", "host", "launcher", "session", "gpus", "gpu_indices"]
-    names += ["intended_at", "revision", "outputs_before", "daemon"]
+    names += ["intended_at", "revision", "outputs_before", "daemon", *(["pin"] if record.pin else [])]
     return {name: getattr(record, name) for name in names}
 
 
@@ -128,6 +165,11 @@ def kill(agent: HostAgent, action: Kill) -> Effect:
 def _killed(reply: dict[str, Any]) -> Outcome:
     signalled, quit_ = reply.get("signalled", []), reply.get("quit", [])
     return _outcome(reply, "signalled", f"signalled {len(signalled)} processes, quit {len(quit_)} screens")
+
+
+def keep_snapshots(agent: HostAgent, make: Iterable[tuple[str, str]], drop: Iterable[tuple[str, str]] = ()) -> None:
+    """Have work trees made (folder, commit) and others dropped (repository, commit). What comes of it is looked at."""
+    send(agent, {"op": "snapshots", "make": [list(each) for each in make], "drop": [list(each) for each in drop]})
 
 
 def write_file(agent: HostAgent, path: str, text: str, patience_s: float | None = None) -> Outcome:

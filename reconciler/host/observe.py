@@ -8,6 +8,7 @@ from typing import Any
 
 from reconciler.host.reply import HostAgent, Reply, send
 from reconciler.model.facts import HostView, Unknown
+from reconciler.model.ledger import AttemptRecord
 from reconciler.model.needs import Needs
 from reconciler.model.secrets import secret_values, without
 from reconciler.model.spec import Job
@@ -114,7 +115,10 @@ def probe_request(needs: Needs) -> dict[str, Any]:
     """The agent's words for what the planner wants to know."""
     return {
         "op": "probe",
-        "attempts": [{"path": need.path, "tail": need.tail, "scan": need.scan} for need in needs.attempts],
+        "attempts": [
+            {"path": need.path, "tail": need.tail, "scan": need.scan, "meant": _meant(need.meant)}
+            for need in needs.attempts
+        ],
         "outputs": {key: {"cwd": job.cwd, "patterns": list(job.outputs)} for key, job in needs.outputs.items()},
         "preconditions": {key: _preconditions(job) for key, job in needs.preconditions.items()},
         "sessions": needs.sessions,
@@ -122,7 +126,17 @@ def probe_request(needs: Needs) -> dict[str, Any]:
         "disk": needs.disk,
         "strays": needs.strays,
         **({"index": list(needs.index)} if needs.index else {}),
+        **({"versions_of": needs.versions_of} if needs.versions_of else {}),
+        **({"code": {key: list(wanted) for key, wanted in needs.code.items()}} if needs.code else {}),
+        **({"snapshots": {key: list(wanted) for key, wanted in needs.snapshots.items()}} if needs.snapshots else {}),
     }
+
+
+def _meant(record: AttemptRecord | None) -> dict[str, object] | None:
+    """What `intent.json` says of who meant to start an attempt, as far as it tells launches apart."""
+    if record is None:
+        return None
+    return {"intended_at": record.intended_at, "daemon": record.daemon, "generation": record.generation}
 
 
 def _preconditions(job: Job) -> dict[str, Any]:

@@ -37,11 +37,14 @@ def look(world: World, *, full: bool = True, results: bool = False, woken: Colle
     last = world.last
     # what could not be adopted yet is seen by a full look alone: in a short one its job and its GPUs would seem free
     full = full or (last is not None and any(action.kind is ActionKind.ADOPT for action in last.plan.actions))
+    requests = tuple(request for request in world.state.pending() if not world.ledger.is_accepted(request.id))
     if last is not None and not full:
         desired = last.desired
     else:
+        for request in requests:
+            if request.kind is RequestKind.ACCEPT_SOURCE and world.audit is None:
+                world.accept_source(request.target)  # those who only look see what the loop will do
         desired = world.specs.load(settle=world.audit is not None, now=now)
-    requests = tuple(request for request in world.state.pending() if not world.ledger.is_accepted(request.id))
     known = world.ledger.ledger()
     ledger = with_requests(known, [request for request in requests if request.kind is not RequestKind.FORGET_HOST])
     if requests or (last is not None and last.requests):
@@ -81,7 +84,7 @@ def _holds(
     plan = last.plan
     due = last.now > now or (plan.wake_at is not None and plan.wake_at <= now)
     return (
-        not (plan.actions or plan.milestones or plan.wanted or plan.released or due)
+        not (plan.actions or plan.milestones or plan.wanted or plan.released or plan.pins or due)
         and desired is last.desired
         and ledger.version == last.ledger.version
         and requests == last.requests

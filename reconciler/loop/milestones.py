@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -13,7 +14,7 @@ from reconciler.host.observe import ask, view_of
 from reconciler.host.script import render_analysis_script
 from reconciler.loop.world import World
 from reconciler.model.enums import LauncherKind
-from reconciler.model.facts import HostView, OutputFacts
+from reconciler.model.facts import CodeVersion, HostView, OutputFacts
 from reconciler.model.ledger import AttemptRecord, ProjectRun
 from reconciler.model.names import ANALYSIS_ID
 from reconciler.model.needs import Needs
@@ -65,9 +66,10 @@ def settle_runs(world: World, snapshot: Snapshot) -> None:
             continue
         project = snapshot.desired.projects[milestone.project]
         run = replace(snapshot.ledger.runs[project.name], settled_at=snapshot.now)
-        files = result_files(world, project)
+        results = results_of(world, project)
         failpoint("before_summary")
-        saved = _save(world, project, f"{run.folder}/summary.md", summary_markdown(snapshot, project.name, run, files))
+        text = summary_markdown(snapshot, project.name, run, results.files, results.versions)
+        saved = _save(world, project, f"{run.folder}/summary.md", text)
         if saved.unanswered:
             continue  # the host has gone silent just now: the run is settled when it answers again
         failpoint("after_summary")
@@ -78,14 +80,23 @@ def settle_runs(world: World, snapshot: Snapshot) -> None:
         failpoint("after_settle_run")
 
 
-def result_files(world: World, project: Project) -> list[str]:
-    """The output files of all jobs of a project, as they are now."""
+@dataclass(frozen=True, slots=True)
+class Results:
+    """The output files of a project, sorted, and the code that its jobs ran."""
+
+    files: tuple[str, ...]
+    versions: tuple[CodeVersion, ...]
+
+
+def results_of(world: World, project: Project) -> Results:
+    """The output files of all jobs of a project as they are now, and which code it was."""
     wanted = {job.key: job for job in project.jobs() if job.outputs}
-    needs = Needs(outputs=wanted, sessions=False, disk=False, strays=False)
+    needs = Needs(outputs=wanted, sessions=False, disk=False, strays=False, versions_of=project.name)
     hosts = [placement.host for placement in project.placements]
     now = world.clock()
     asked = [ask(world.agent_for(host), host, needs, now) for host in hosts]
     paths: set[str] = set()
+    versions: Counter[tuple[str, bool]] = Counter()
     for each in asked:
         reply = each.reply.wait(world.patience_s)
         view = view_of(each, reply, now, None) if reply is not None else None
@@ -93,7 +104,10 @@ def result_files(world: World, project: Project) -> list[str]:
             found = (facts.paths for facts in view.outputs.values() if isinstance(facts, OutputFacts))
             prefix = f"{each.host}:" if len(hosts) > 1 else ""
             paths.update(f"{prefix}{path}" for several in found for path in several)
-    return sorted(paths)
+            for version in view.versions:
+                versions[version.commit, version.changed] += version.jobs
+    counted = tuple(CodeVersion(*which, jobs) for which, jobs in versions.most_common())
+    return Results(tuple(sorted(paths)), counted)
 
 
 def _save(world: World, project: Project, path: str, text: str) -> enact.Outcome:

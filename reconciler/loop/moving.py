@@ -61,7 +61,7 @@ class Delays:
         self._failed: dict[Hashable, tuple[int, float]] = {}
 
     def failed(self, what: Hashable) -> None:
-        """One more failure. One that comes while the delay of another runs was begun before it: it tells nothing new."""
+        """One more failure. One that comes while the delay of another runs was begun before: it tells nothing new."""
         count, until = self._failed.get(what, (0, 0.0))
         if count and self._monotonic() < until:
             return

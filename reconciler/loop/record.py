@@ -45,7 +45,7 @@ def _fields(snapshot: Snapshot, action: Action) -> dict[str, object]:
         "host": action.host,
         "gpus": list(action.gpu_indices),
         "plan_id": snapshot.plan.plan_id,
-        "revision": snapshot.desired.revision,
+        "revision": snapshot.desired.revision_of(action.job.partition("/")[0]),
     }
 
 

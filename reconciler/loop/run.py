@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+from reconciler.host.landing.specs import LAST
 from reconciler.host.watch import Waker
 from reconciler.loop.done import Done
 from reconciler.loop.tick import tick
@@ -44,6 +46,8 @@ def run(
         snapshot, done = tick(world)
         _report(report, snapshot, done)
         return snapshot
+    if world.sources is not None:
+        world.sources.start()
     with waker or Waker(watched_folders(world)) as alarm:
         return _ticks(world, alarm, until_settled=until_settled, report=report, stop=stop)
 
@@ -84,7 +88,10 @@ def _hosts_of(woken: Collection[str]) -> frozenset[str]:
 
 def watched_folders(world: World) -> dict[str, Path]:
     """The folders whose changes wake the loop, by name."""
-    return {"specs": world.specs.folder, SPOOL: world.paths.spool, "requests": world.paths.requests}
+    folders = {"specs": world.specs.folder, SPOOL: world.paths.spool, "requests": world.paths.requests}
+    # a push puts another folder behind the link, and then notes that beside it
+    pushed = Path(os.path.realpath(world.specs.folder)).parent
+    return folders | {"pushes": pushed} if (pushed / LAST).exists() else folders
 
 
 def _report(report: Report | None, snapshot: Snapshot, done: Sequence[Done]) -> None:

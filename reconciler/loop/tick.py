@@ -13,6 +13,7 @@ from reconciler.loop.milestones import begin_runs, settle_runs
 from reconciler.loop.moved import take_moved
 from reconciler.loop.record import Journal, audit_actions, audit_outcomes, audit_plan, audit_requests, audit_specs
 from reconciler.loop.records import AskedRecords, RecordsUnread, ask_records
+from reconciler.loop.snapshots import audit_pins, keep_snapshots, origin_of
 from reconciler.loop.verdicts import repeat_far_verdicts, repeat_verdicts
 from reconciler.loop.world import World
 from reconciler.model.enums import ActionKind, RequestKind
@@ -57,26 +58,40 @@ def tick(world: World, *, full: bool = True, woken: Collection[str] | None = Non
     """Look, then do what the plan says. A full disk stops the doing, not the loop; it is tried again."""
     try:
         world.stalled = False
-        if world.unwritten:
-            repeat_verdicts(world)
-        take_requests(world)
-        take_moved(world)
-        snapshot = look(world, full=full, woken=woken)
-        if take_forgotten_hosts(world, snapshot):
-            snapshot = look(world, full=full, woken=woken)
-        snapshot = _with_transfer_problems(world, snapshot)
-        audit_specs(world, snapshot)
-        _keep_seen(world, snapshot)
-        done = carry_out(world, snapshot)
-        repeat_far_verdicts(world, snapshot)
-        if world.moving is not None:
-            world.moving.want(snapshot.plan.transfers)
-        return snapshot, done
+        return step(world, full=full, woken=woken)
     except StoreError as error:
         world.stalled = True
         audit_plan(world, alert=str(error))
         snapshot = look(world, full=full, woken=woken)
         return snapshot, ()
+
+
+def step(
+    world: World,
+    *,
+    full: bool = True,
+    woken: Collection[str] | None = None,
+    agreed: Callable[[Snapshot], bool] | None = None,
+) -> tuple[Snapshot, tuple[Done, ...]]:
+    """Look, and carry out the very plan of this look if it is `agreed` to. Raises StoreError."""
+    if world.unwritten:
+        repeat_verdicts(world)
+    take_requests(world)
+    take_moved(world)
+    snapshot = look(world, full=full, woken=woken)
+    if take_forgotten_hosts(world, snapshot):
+        snapshot = look(world, full=full, woken=woken)
+    if agreed is not None and not agreed(snapshot):
+        return snapshot, ()
+    snapshot = _with_settings_notices(world, _with_transfer_problems(world, snapshot))
+    audit_specs(world, snapshot)
+    _keep_seen(world, snapshot)
+    done = carry_out(world, snapshot)
+    repeat_far_verdicts(world, snapshot)
+    keep_snapshots(world, snapshot)
+    if world.moving is not None:
+        world.moving.want(snapshot.plan.transfers)
+    return snapshot, done
 
 
 def _keep_seen(world: World, snapshot: Snapshot) -> None:
@@ -99,6 +114,15 @@ def _with_transfer_problems(world: World, snapshot: Snapshot) -> Snapshot:
         [f"and {len(said) - PROBLEMS_SHOWN_MAX} more"] if len(said) > PROBLEMS_SHOWN_MAX else []
     )
     return replace(snapshot, plan=replace(snapshot.plan, alerts=(*snapshot.plan.alerts, *shown)))
+
+
+def _with_settings_notices(world: World, snapshot: Snapshot) -> Snapshot:
+    """Which settings of exq.yaml were changed and do not hold yet."""
+    changed = [f"`{name}`" for name in world.settings.differences(world.settings_now())]
+    if not changed:
+        return snapshot
+    told = f"exq.yaml has another {', '.join(changed)} now, which holds once the loop is started again"
+    return replace(snapshot, plan=replace(snapshot.plan, alerts=(*snapshot.plan.alerts, told)))
 
 
 def take_requests(world: World) -> None:
@@ -133,6 +157,9 @@ def _accept(world: World, waiting: Sequence[Request]) -> None:
     fresh = [request for request in waiting if not world.ledger.is_accepted(request.id)]
     before = world.ledger.ledger()
     effect = apply_requests(before, fresh)
+    for request in waiting:
+        if request.kind is RequestKind.ACCEPT_SOURCE:
+            world.accept_source(request.target)
     failpoint("before_accept_commit")
     world.ledger.commit(
         jobs=effect.jobs.values(),
@@ -150,7 +177,7 @@ def _accept(world: World, waiting: Sequence[Request]) -> None:
 def carry_out(world: World, snapshot: Snapshot) -> tuple[Done, ...]:
     """Do everything in the plan. All of it is in the ledger before the first effect; outcomes follow."""
     plan = snapshot.plan
-    if not (plan.actions or plan.milestones or plan.released):
+    if not (plan.actions or plan.milestones or plan.released or plan.pins):
         audit_plan(world, snapshot)
         return ()
     begin_runs(world, snapshot)
@@ -158,6 +185,7 @@ def carry_out(world: World, snapshot: Snapshot) -> tuple[Done, ...]:
     audit_actions(world, snapshot, actions)
     journal = _journal(world, snapshot, actions)
     _commit_intent(world, journal, releases=bool(plan.released))
+    audit_pins(world, plan.pins)
     # Launches come first: a free slot waits for them, and for nothing else here.
     in_turn = sorted(actions, key=lambda action: not isinstance(action, Launch))
     done = _enact_all(world, snapshot, in_turn, journal)
@@ -204,6 +232,8 @@ def _revoke(world: World, actions: Sequence[Action]) -> tuple[list[Action], list
 
 def _journal(world: World, snapshot: Snapshot, actions: Iterable[Action]) -> Journal:
     journal = Journal(world.ledger.ledger())
+    for key, pin in snapshot.plan.pins.items():
+        journal.put(replace(journal.get(key) or JobRecord(key), pin=pin))
     for action in actions:
         if isinstance(action, Launch):
             assert action.record is not None
@@ -282,9 +312,9 @@ def _launch(
     assert action.record is not None and isinstance(view, HostView)
     intended = replace(action, record=replace(action.record, daemon=world.daemon))
     failpoint("before_launch")
-    effect = enact.launch(
-        agent, view.state or str(world.paths.root), intended, job, snapshot.desired.projects[job.project]
-    )
+    project = snapshot.desired.projects[job.project]
+    origin = origin_of(snapshot, job, project, action.record, view)
+    effect = enact.launch(agent, view.state or str(world.paths.root), intended, job, project, origin)
     failpoint("after_launch")
     return lambda patience: _launched(world, action, journal, effect, patience)
 

@@ -16,11 +16,15 @@ from typing import TYPE_CHECKING
 from reconciler.host.agent import Agent
 from reconciler.host.observe import Asked
 from reconciler.host.reply import HostAgent
+from reconciler.loop.sources import Sources
 from reconciler.model.facts import HostView
 from reconciler.model.snapshot import Snapshot
 from reconciler.model.spec import LOCAL_HOST, Desired
 from reconciler.planner.needs import Waiting
-from reconciler.spec.files import SpecFolder
+from reconciler.spec.configured import ConfiguredSpecs
+from reconciler.spec.effective import Effective, effective
+from reconciler.spec.files import SpecFolder, Specs
+from reconciler.spec.settings_file import SettingsFile
 from reconciler.store.audit import AuditTrail
 from reconciler.store.last_good import LastGoodTexts
 from reconciler.store.ledger import LedgerStore
@@ -36,6 +40,9 @@ if TYPE_CHECKING:
 
 MOVED = "moved"
 """What an alarm calls outputs that have been brought somewhere."""
+SOURCE = "source"
+"""What an alarm calls a fetch of the specs' repository."""
+SSH_CONFIG = "EXQ_SSH_CONFIG"
 
 THIS_MACHINE = frozenset({"", "local", "localhost", "127.0.0.1", "::1"})
 
@@ -46,7 +53,7 @@ class World:
 
     `last` is the last look, `waiting` what `waiting_jobs` gave for its versions, `turn` counts full looks."""
 
-    specs: SpecFolder
+    specs: Specs
     texts: LastGoodTexts
     paths: StatePaths
     state: StateFolder
@@ -57,6 +64,12 @@ class World:
     """Hears, from any thread, that there is news: `news_of(host)`, or MOVED."""
     moving: Moving | None = None
     """Brings outputs elsewhere beside the loop."""
+    sources: Sources | None = None
+    """Opens the git source of the specs, and fetches it; None: the specs are a folder, whatever exq.yaml says."""
+    settings: Effective = field(default_factory=Effective)
+    """What held when the world was opened."""
+    settings_now: Callable[[], Effective] = Effective
+    """What exq.yaml says now. Of that, only the source is followed at once."""
     connect: Callable[[str], HostAgent] | None = None
     """Makes the agent of another machine."""
     clock: Callable[[], float] = time.time
@@ -87,6 +100,20 @@ class World:
     """Some verdict may be missing beside its attempt's files; after a start nobody knows."""
     held: ExitStack = field(default_factory=ExitStack)
     """What is open: let go of when the world is left."""
+
+    def accept_source(self, commit: str) -> None:
+        """Take this commit of a git source, and what is made from it, though its history was rewritten."""
+        if isinstance(self.specs, ConfiguredSpecs):
+            self.specs.accept(commit)
+
+    def fetch_source(self, deadline_s: float, *, always: bool = False) -> None:
+        """Fetch the repository of the specs now, where there is one and it was not (`always`: even if it was) just now.
+
+        How that went is known to the next look."""
+        if isinstance(self.specs, ConfiguredSpecs) and self.sources is not None:
+            self.specs.open_source()
+            if always or self.sources.is_due():
+                self.sources.fetch(deadline_s)
 
     def is_local(self, host: str) -> bool:
         """The host is the machine that the loop runs on."""
@@ -127,9 +154,12 @@ def open_world(
     Raises Held when another loop works on this state, StoreError when the state cannot be opened or trusted."""
     paths = StatePaths(state)
     clock = time.time
-    settings = {"screen": env.get("SCREEN", "screen"), "nvidia_smi": env.get("NVIDIA_SMI", "nvidia-smi")}
     texts = LastGoodTexts(paths, writable=writable)
     paths.check()
+    passed = ValidatedTexts(cache_folder(env) / "validated")
+    file = SettingsFile(specs, texts, passed)
+    file.refresh(settle=False, now=clock())
+    settings = effective(env, file.settings)
     with ExitStack() as opened:
         audit = None
         if writable:
@@ -138,24 +168,41 @@ def open_world(
             audit = AuditTrail(paths, clock)
             opened.callback(audit.close)
         ledger = opened.enter_context(LedgerStore.open(paths, writable=writable))
-        remote = {"state": env.get("EXQ_REMOTE_STATE") or None}
+        if settings.ssh_config:
+            # ssh is started in several places, and messages name its command as the user has to type it
+            os.environ[SSH_CONFIG] = settings.ssh_config
+        remote = {"state": settings.remote_state}
         wake = on_event or (lambda _news: None)
+        plain = SpecFolder(specs, texts, passed)
+        sources = Sources(
+            paths,
+            plain=plain,
+            last_good=texts,
+            passed=passed,
+            writable=writable,
+            clock=clock,
+            wake=lambda: wake(SOURCE),
+        )
+        opened.callback(sources.close)
         connect = Connections(remote, lambda host: wake(news_of(host)))
         opened.callback(connect.close)
         world = World(
-            specs=SpecFolder(specs, texts, ValidatedTexts(cache_folder(env) / "validated")),
+            specs=ConfiguredSpecs(plain, file, sources.open),
             texts=texts,
             paths=paths,
             state=StateFolder(paths),
             ledger=ledger,
             audit=audit,
-            agents={LOCAL_HOST: Agent(str(state), settings)},
+            agents={LOCAL_HOST: Agent(str(state), {"screen": settings.screen, "nvidia_smi": settings.nvidia_smi})},
             wake=wake,
+            sources=sources,
+            settings=settings,
+            settings_now=lambda: effective(env, file.settings),
             connect=connect,
             clock=clock,
             daemon=f"{os.getpid()}-{secrets.token_hex(4)}",
             seen=read_seen(paths),
-            local_names=THIS_MACHINE | {socket.gethostname(), *env.get("EXQ_HOST", "").split()},
+            local_names=THIS_MACHINE | {socket.gethostname(), *settings.host_names},
         )
         if writable:
             from reconciler.loop.moving import Moving  # those who only read do without it

@@ -50,6 +50,8 @@ class Patient:
     """Keys of the jobs whose inputs exq brings there before they start."""
     held: frozenset[str] = frozenset()
     """UUIDs of GPUs that exq's own attempts hold there."""
+    ssh: str = "ssh"
+    """The user's own ssh with its options, as it is typed to get there."""
 
     def all_jobs(self) -> tuple[Job, ...]:
         """Every job that is still to run and may run there."""

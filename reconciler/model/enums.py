@@ -73,6 +73,7 @@ class RequestKind(_Word):
     PAUSE = "pause"
     RESUME = "resume"
     FORGET_HOST = "forget_host"
+    ACCEPT_SOURCE = "accept_source"
 
 
 class Reason(_Word):
@@ -94,6 +95,8 @@ class Reason(_Word):
     WAVE_NOT_SETTLED = "WaveNotSettled"
     DISK_FULL = "DiskFull"
     INPUTS_ELSEWHERE = "InputsElsewhere"
+    UNCOMMITTED_CODE = "UncommittedCode"
+    SNAPSHOT_NOT_READY = "SnapshotNotReady"
     PAUSED = "Paused"
     STOPPED_BY_USER = "StoppedByUser"
     NO_COMMAND = "NoCommand"

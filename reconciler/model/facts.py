@@ -116,6 +116,8 @@ class AttemptFacts:
 
     exists: bool
     """The folder has its intent and script."""
+    another: bool = False
+    """They are from another launch of this number than the ledger's; looked at only where that is in doubt."""
     claimed: bool = False
     """A shim claimed the attempt: it ran, or will."""
     revoked: bool = False
@@ -164,6 +166,36 @@ class PreconditionFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class CodeFacts:
+    """What a repository would make a snapshot of: a commit, and files with changes that it does not have, in words.
+
+    `problem`: why there is no commit."""
+
+    root: str = ""
+    commit: str = ""
+    changes: tuple[str, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeVersion:
+    """What so many jobs of a project ran: a commit, with or without changes that it does not have."""
+
+    commit: str
+    changed: bool
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotFacts:
+    """The work tree of a commit. `path`: where a job goes on in it. `problem`: why it cannot be made."""
+
+    path: str
+    ready: bool
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class DiskFacts:
     """Room in the state folder."""
 
@@ -207,6 +239,14 @@ class HostView:
     """By job key."""
     preconditions: Mapping[str, tuple[PreconditionFacts | Unknown, ...]] = field(default_factory=dict)
     """By job key, in the order of the job's preconditions."""
+    code: Mapping[str, CodeFacts | Unknown] = field(default_factory=dict)
+    """By `code_key`, as it is in this very look."""
+    snapshots: Mapping[str, SnapshotFacts | Unknown] = field(default_factory=dict)
+    """By `snapshot_key`, as it is in this very look."""
+    old_snapshots: tuple[tuple[str, str], ...] = ()
+    """Work trees that are idle, by repository and commit; filled by a full look."""
+    versions: tuple[CodeVersion, ...] = ()
+    """Which code the jobs of the project ran that was asked for."""
     asked: frozenset[str] = frozenset()
     """Jobs whose outputs and preconditions were looked at this time: only those may be launched."""
 

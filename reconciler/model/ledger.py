@@ -54,6 +54,8 @@ class AttemptRecord:
     """Its processes and its session are gone."""
     retry_at: float | None = None
     """When the job may be launched again after this attempt."""
+    pin: str = ""
+    """The commit that it runs from, and what that was chosen for; see `JobRecord.pin`."""
 
     @property
     def path(self) -> str:
@@ -94,6 +96,8 @@ class JobRecord:
     """Attempts up to this number no longer count (a user asked for a retry)."""
     completed_on: str | None = None
     """The host that has what it was completed with."""
+    pin: str = ""
+    """The commit that the job runs from, then what it was chosen for: with another, it is chosen anew."""
     copies: tuple[Copy, ...] = ()
     """Where the outputs of its completed attempt have been brought, one entry a place."""
 
@@ -105,7 +109,8 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Something a user asked for. `target` is a job key, a project name, or a host (forget_host)."""
+    """Something a user asked for. `target` is a job key, a project name, a host (forget_host), or a commit
+    (accept_source)."""
 
     id: str
     kind: RequestKind

@@ -147,6 +147,12 @@ class Plan:
     """What a person should know at once (a full disk, a job that got stuck)."""
     transfers: tuple[Transfer, ...] = ()
     """Outputs that are to be brought somewhere and are not there yet, the most urgent first."""
+    pins: Mapping[str, str] = field(default_factory=dict)
+    """By job, the commits that this plan chooses: `JobRecord.pin`."""
+    snapshots: tuple[tuple[str, str, str], ...] = ()
+    """Work trees to be made: host, folder of the jobs, commit."""
+    drops: tuple[tuple[str, str, str], ...] = ()
+    """Work trees that are not needed any more: host, repository, commit."""
     wanted: tuple[str, ...] = ()
     """Jobs with room that wait only for their outputs and preconditions to be looked at: `needs` of the next look."""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from reconciler.model.enums import LauncherKind, PreconditionKind, SuccessRule, Waves
+from reconciler.model.source import SourceState
 
 Scalar = str | int | float | bool | None
 
@@ -89,6 +90,10 @@ class Job:
     generation: str
     source: str
     """`file:line:col` of the entry it comes from."""
+    venv: str | None = None
+    """The virtual environment to enter: a folder, relative to `cwd`, `~` allowed. Never together with `conda`."""
+    runner: str | None = None
+    """Shell words that go before the command, such as `uv run`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,11 @@ class Project:
     """Its hosts see the same files, so that outputs need not be brought from one to another."""
     collect: str | None = None
     """The folder on the loop's own machine that outputs and logs are brought to; None: they stay where they are."""
+    provenance: bool = True
+    """What each attempt ran with is noted beside it."""
+    snapshot: str | None = None
+    """Jobs run from a commit of their repository that is chosen when they are asked for. `""`: the newest one, if
+    there are no changes besides; else a name for it. None: they run in their folder as it is."""
 
     @property
     def home_host(self) -> str:
@@ -173,6 +183,10 @@ class SpecFile:
     broken: bool = False
     last_good: bool = False
     unsettled: bool = False
+    observed_rev: str = ""
+    """The revision that the file was read at: a commit for people, or a short hash of the file."""
+    last_good_rev: str = ""
+    """The revision that its jobs come from; empty where it never loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +201,14 @@ class Desired:
     errors: tuple[SpecError, ...] = ()
     index: Mapping[str, Job] = field(default_factory=dict)
     """Every job by key."""
+    source: SourceState | None = None
+    """The git repository that it comes from; None when it is the folder as it is."""
+
+    def revision_of(self, project: str) -> str:
+        """The revision that the jobs of a project come from: an earlier one where its file is broken."""
+        found = self.projects.get(project)
+        broken = (file for file in self.files if file.broken and found is not None and file.path == found.source)
+        return next((file.last_good_rev for file in broken if file.last_good_rev), self.revision)
 
     def jobs(self) -> Iterator[Job]:
         """All jobs of all projects, in spec order."""

@@ -35,6 +35,7 @@ def _facts(raw: Raw) -> AttemptFacts:
     launch_error, setup_error = raw.get("launch_error"), raw.get("setup_error")
     return AttemptFacts(
         exists=_told(raw, "exists"),
+        another=flag(raw, "another"),
         claimed=flag(raw, "claimed"),
         revoked=flag(raw, "revoked"),
         started=_started(raw.get("started")),

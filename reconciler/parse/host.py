@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from reconciler.model.facts import AttemptFacts, HostView, OutputFacts, Unknown
 from reconciler.parse.attempt import parse_attempt
+from reconciler.parse.code import parse_code, parse_old_snapshots, parse_snapshot, parse_versions
 from reconciler.parse.fields import (
     Malformed,
     Raw,
@@ -66,6 +67,10 @@ def _view(raw: Raw, blank: HostView) -> HostView:
         markers=tuple(texts(raw, "markers")) if "markers" in raw else (),
         outputs=_each(raw, "outputs", parse_outputs),
         preconditions={job: parse_preconditions(answers) for job, answers in preconditions.items()},
+        code=_each(raw, "code", parse_code),
+        snapshots=_each(raw, "snapshots", parse_snapshot),
+        versions=parse_versions(raw.get("versions", [])),
+        old_snapshots=parse_old_snapshots(raw.get("old_snapshots", [])),
     )
 
 

@@ -8,6 +8,7 @@ from reconciler.model.ledger import AttemptRecord, Ledger
 from reconciler.model.names import AttemptRef
 from reconciler.model.plan import Action
 from reconciler.planner.draft import Draft
+from reconciler.planner.release import occupy
 
 
 def adopt_strays(draft: Draft) -> None:
@@ -20,6 +21,19 @@ def adopt_strays(draft: Draft) -> None:
                     _adopt(draft, name, path)
             for job, number in sorted(view.index.items()):
                 _take_in(draft, name, job, number)
+
+
+def take_over(draft: Draft, attempt: AttemptRecord) -> None:
+    """What is in the attempt's folder is not from the launch that the ledger has: another controller was first."""
+    message = f"attempt {attempt.number} is another controller's, or of an older ledger"
+    kind = ActionKind.ADOPT
+    draft.actions.append(Action(kind, attempt.job, attempt.number, Reason.ADOPTED, message, attempt.host))
+    draft.adopting.add(attempt.host)
+    draft.wake(draft.now)
+    occupy(draft, attempt)
+    job = draft.desired.index.get(attempt.job)
+    if job is not None:
+        draft.put(job, JobStatus.RUNNING, Reason.ADOPTED, message, attempt=attempt.number)
 
 
 def all_taken_in(ledger: Ledger, view: HostView) -> bool:

@@ -10,10 +10,12 @@ from reconciler.model.ledger import AttemptRecord, JobRecord, Verdict
 from reconciler.model.spec import RetryPolicy
 from reconciler.planner.limits import INFRA_DELAY_MAX_S, INFRA_RETRY_MAX, LOCK_RETRY_S, RETRY_JITTER
 
-INFRA_REASONS = frozenset({Reason.HOST_REBOOTED, Reason.HOST_FORGOTTEN, Reason.LAUNCH_LOST, Reason.LOCK_HELD})
+INFRA_REASONS = frozenset(
+    {Reason.HOST_REBOOTED, Reason.HOST_FORGOTTEN, Reason.LAUNCH_LOST, Reason.LOCK_HELD, Reason.ENVIRONMENT_BROKEN}
+)
 """Ends that say nothing about the job: they use up none of its attempts."""
 
-FINAL_REASONS = frozenset({Reason.STOPPED_BY_USER, Reason.ENVIRONMENT_BROKEN})
+FINAL_REASONS = frozenset({Reason.STOPPED_BY_USER})
 """Ends that the same job would meet again: only a person can change that."""
 
 
@@ -57,6 +59,8 @@ def retry_at(
 def _infra_retry_at(path: str, verdict: Verdict, before: list[Verdict]) -> float | None:
     if verdict.reason is Reason.LOCK_HELD:
         return verdict.at + LOCK_RETRY_S + jitter(path, LOCK_RETRY_S)
+    if verdict.reason is Reason.ENVIRONMENT_BROKEN:
+        return verdict.at  # on this host `environments` holds it back, on another one it may work
     in_a_row = 0
     for earlier in reversed(before):
         if earlier.reason is not verdict.reason:

@@ -32,7 +32,7 @@ def there(patient: Patient, command: str, *, root: bool = False) -> str:
     command = f"sudo {command}" if root else command
     if patient.local:
         return command
-    return f"ssh {'-t ' if root else ''}{shlex.quote(patient.host)} {shlex.quote(command)}"
+    return f"{patient.ssh} {'-t ' if root else ''}{shlex.quote(patient.host)} {shlex.quote(command)}"
 
 
 def silent(patient: Patient, message: str, trouble: Trouble | None) -> Check:
@@ -40,7 +40,7 @@ def silent(patient: Patient, message: str, trouble: Trouble | None) -> Check:
     if patient.local:
         return Check(patient.host, "agent", ERROR, message)
     if trouble is None:
-        return Check(patient.host, "ssh", ERROR, message, f"ssh {shlex.quote(patient.host)} true")
+        return Check(patient.host, "ssh", ERROR, message, f"{patient.ssh} {shlex.quote(patient.host)} true")
     name = "host key" if trouble.kind in _KEY_TROUBLES else "ssh"
     return Check(patient.host, name, ERROR, trouble.message, trouble.mend)
 

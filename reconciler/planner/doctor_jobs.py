@@ -55,9 +55,14 @@ def _environments(patient: Patient, facts: MachineFacts) -> Iterator[Check]:
     for message, keys in problems.items():
         job = next(job for job in jobs if job.key == keys[0])
         yield Check(patient.host, name, ERROR, message, _environment_mend(patient, job, message), keys)
-    good = sorted({job.conda or "conda" for job in jobs if facts.environments[job.key] == ""})
+    good = sorted({_environment_name(job) for job in jobs if facts.environments[job.key] == ""})
     if good:
         yield Check(patient.host, name, OK, f"{', '.join(good)} can be set up")
+
+
+def _environment_name(job: Job) -> str:
+    """`torch, uv run`"""
+    return ", ".join(filter(None, (job.conda or job.venv or ("conda" if job.conda_hook else None), job.runner)))
 
 
 def _environment_mend(patient: Patient, job: Job, message: str) -> str:
@@ -65,6 +70,10 @@ def _environment_mend(patient: Patient, job: Job, message: str) -> str:
         return f"set `conda_hook` in {patient.project_of(job).source}"
     if job.conda is not None and "activated" in message:
         return there(patient, f"conda create --name {shlex.quote(job.conda)}")
+    if job.venv is not None and "virtual environment" in message:
+        folder = job.venv if job.venv.startswith(("/", "~")) else f"{job.cwd.rstrip('/')}/{job.venv}"
+        again = "" if "is not there" in message and "python" not in message else "--clear "
+        return there(patient, f"python3 -m venv {again}{_path(folder)}")
     return ""
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from reconciler.model.enums import JobStatus, Reason
 from reconciler.model.facts import HostView, Observed, OutputFacts, Unknown
 from reconciler.model.ledger import AttemptRecord, Ledger
 from reconciler.model.plan import Action, JobState, Milestone, PhaseState, Transfer
 from reconciler.model.spec import Desired, Job, Project
+
+if TYPE_CHECKING:
+    from reconciler.planner.environments import Failure, Spot
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +22,8 @@ class Refusal:
 
     reason: Reason
     message: str
+    until: float | None = None
+    """When that is looked at again, if a clock decides."""
 
 
 @dataclass(slots=True)
@@ -49,8 +55,18 @@ class Draft:
     """In words, what is left of those of them that have ended, by path."""
     unreleased: dict[str, int] = field(default_factory=dict)
     """Jobs of which an attempt (its number) may still be there: no other is started."""
+    pins: dict[str, str] = field(default_factory=dict)
+    """Commits that are chosen now, by job."""
+    unpinned: dict[str, Refusal] = field(default_factory=dict)
+    """Why no commit can be chosen, by job."""
+    snapshots: dict[tuple[str, str, str], None] = field(default_factory=dict)
+    """Work trees to be made: host, folder of the jobs, commit."""
+    drops: list[tuple[str, str, str]] = field(default_factory=list)
+    """Work trees that are not needed any more: host, repository, commit."""
     adopting: set[str] = field(default_factory=set)
     """Hosts with live attempts that are taken in by this plan: what they use is not known yet."""
+    failures: dict[Spot, Failure] | None = None
+    """What could not be set up where, once it has been looked for."""
     wake_at: float | None = None
     finished_on: Mapping[str, Sequence[str]] = field(init=False)
     """The hosts on which all outputs of a job are, where that was looked at."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from reconciler.model.enums import ActionKind, JobStatus, LauncherKind, Reason
 from reconciler.model.facts import Gpu, HostView, OutputFacts, Unknown
@@ -12,8 +12,10 @@ from reconciler.model.plan import Launch
 from reconciler.model.spec import Job, Phase, Project
 from reconciler.planner.backoff import INFRA_REASONS, counted_attempts
 from reconciler.planner.draft import Draft, Refusal
+from reconciler.planner.environments import note_launch, setups_in_vain
 from reconciler.planner.inputs import inputs_refusal
 from reconciler.planner.jobs import Candidate, blocked_by
+from reconciler.planner.pins import commit_of, launch_pin, snapshot_refusal
 from reconciler.planner.placement import Room, Rooms
 
 HOSTS_SAID_MAX = 4
@@ -23,8 +25,10 @@ _CAPACITY = (Reason.NO_FREE_GPU, Reason.NO_FREE_SLOT)
 """Of several reasons on several hosts, these come first: they pass by themselves."""
 
 
-Crowded = dict[tuple[int, str | None], Refusal]
-"""Why no host has room, by the GPUs needed and the host before: it holds for all alike until something is given out."""
+Crowded = dict[tuple[int, str | None, tuple[str, ...]], Refusal]
+"""Why no host has room, by the GPUs needed, the host before and the hosts that it cannot be set up on.
+
+It holds for all alike until something is given out."""
 
 
 def fill(draft: Draft, project: Project, phase: Phase, candidates: Sequence[Candidate], rooms: Rooms) -> None:
@@ -39,7 +43,10 @@ def fill(draft: Draft, project: Project, phase: Phase, candidates: Sequence[Cand
         if refusal is None:
             refusal = _place(draft, project, phase, candidate, here, crowded)
         if refusal is not None:
-            draft.put(candidate.job, JobStatus.PENDING, refusal.reason, refusal.message)
+            # a person has to mend that; that it is tried again now and then is for when nobody comes
+            broken = refusal.reason is Reason.ENVIRONMENT_BROKEN
+            status = JobStatus.STUCK if broken else JobStatus.PENDING
+            draft.put(candidate.job, status, refusal.reason, refusal.message, until=refusal.until)
 
 
 def _untold(draft: Draft, project: Project) -> Refusal | None:
@@ -58,16 +65,21 @@ def _place(
     draft: Draft, project: Project, phase: Phase, candidate: Candidate, rooms: Sequence[Room], crowded: Crowded
 ) -> Refusal | None:
     """Launch it on the best host that takes it; else say why none does."""
-    kind = candidate.job.gpus, _host_before(candidate)
+    in_vain = setups_in_vain(draft, candidate.job, [room.host for room in rooms], asked_for=_asked_for(candidate))
+    refusals = {host: refusal for host, refusal in in_vain.items() if refusal is not None}
+    if len(refusals) == len(rooms):
+        return _joined(refusals, None)
+    kind = candidate.job.gpus, _host_before(candidate), tuple(refusals)
     if kind in crowded:
         return crowded[kind]
-    in_turn = _in_turn(rooms, kind[1])
-    refusals = _without_room(candidate.job, in_turn)
-    if len(refusals) == len(rooms):
+    in_turn = _in_turn([room for room in rooms if room.host not in refusals], kind[1], in_vain)
+    full = _without_room(candidate.job, in_turn)
+    refusals.update(full)
+    if len(full) == len(in_turn):
         crowded[kind] = _joined(refusals, rooms[0].shared.full)
         return crowded[kind]
     wanted: Room | None = None
-    for room in in_turn[len(refusals) :]:
+    for room in in_turn[len(full) :]:
         refusal = room.refusal(candidate.job) or _unreleased(draft, candidate.job)
         if refusal is None:
             blocked = blocked_by(draft, candidate.job, room.host)
@@ -76,9 +88,11 @@ def _place(
                 Refusal(blocked.reason, blocked.message)
                 if blocked is not None
                 else inputs_refusal(draft, project, phase, room.host)
+                or snapshot_refusal(draft, project, candidate.job, room.host)
             )
         if refusal is None:
             draft.launches.append(_launch(draft, project, candidate, room.host, _take(candidate, room)))
+            note_launch(draft, candidate.job, room.host)
             draft.put(candidate.job, JobStatus.PENDING, candidate.reason, candidate.message)
             crowded.clear()
             return None
@@ -98,11 +112,20 @@ def _host_before(candidate: Candidate) -> str | None:
     return last.host if last is not None and last.verdict is not None else None
 
 
-def _in_turn(rooms: Sequence[Room], before: str | None) -> Sequence[Room]:
-    """Where it was before comes first, for what it left there; then where most is free."""
+def _in_turn(rooms: Sequence[Room], before: str | None, in_vain: Collection[str]) -> Sequence[Room]:
+    """Where it was before comes first, for what it left there; then where most is free.
+
+    What could not be set up on a host is tried there again only when no other one takes it."""
     if len(rooms) < 2:
         return rooms
-    return sorted(rooms, key=lambda room: (room.host != before, -len(room.free_gpus), room.busy))
+    return sorted(rooms, key=lambda room: (room.host in in_vain, room.host != before, -len(room.free_gpus), room.busy))
+
+
+def _asked_for(candidate: Candidate) -> bool:
+    """A person asked to try it again after it could not be set up."""
+    last = candidate.record.last if candidate.record else None
+    in_vain = last is not None and last.verdict is not None and last.verdict.reason is Reason.ENVIRONMENT_BROKEN
+    return in_vain and candidate.reason is Reason.RETRY_REQUESTED
 
 
 def _without_room(job: Job, rooms: Sequence[Room]) -> dict[str, Refusal]:
@@ -127,7 +150,9 @@ def _joined(refusals: Mapping[str, Refusal], of_all: Refusal | None) -> Refusal:
         return ranked[0]
     said = [f"{host}: {refusal.message}" for host, refusal in refusals.items()]
     more = [f"and {len(said) - HOSTS_SAID_MAX} hosts more"] if len(said) > HOSTS_SAID_MAX else []
-    return Refusal(ranked[0].reason, "; ".join([*said[:HOSTS_SAID_MAX], *more]))
+    untils = [refusal.until for refusal in ranked]
+    until = min(filter(None, untils)) if all(untils) else None
+    return Refusal(ranked[0].reason, "; ".join([*said[:HOSTS_SAID_MAX], *more]), until)
 
 
 def _paused(draft: Draft, project: Project, job: Job) -> Refusal | None:
@@ -175,20 +200,25 @@ def _launch(draft: Draft, project: Project, candidate: Candidate, host: str, gpu
         gpus=tuple(gpu.uuid for gpu in gpus),
         gpu_indices=tuple(gpu.index for gpu in gpus),
         intended_at=draft.now,
-        revision=draft.desired.revision,
+        revision=draft.desired.revision_of(job.project),
         outputs_before=outputs.fingerprints if isinstance(outputs, OutputFacts) else (),
+        pin=launch_pin(draft, project, job),
     )
     return Launch(
         kind=ActionKind.LAUNCH,
         job=job.key,
         attempt=number,
         reason=candidate.reason,
-        message=_message(project, candidate, record, job),
+        message=_message(project, candidate, record, job) + _from_commit(attempt),
         host=attempt.host,
         gpus=attempt.gpus,
         gpu_indices=attempt.gpu_indices,
         record=attempt,
     )
+
+
+def _from_commit(attempt: AttemptRecord) -> str:
+    return f", from commit {commit_of(attempt)[:12]}" if attempt.pin else ""
 
 
 def _message(project: Project, candidate: Candidate, record: JobRecord | None, job: Job) -> str:

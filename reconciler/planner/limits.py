@@ -48,6 +48,15 @@ INFRA_RETRY_MAX = 10
 INFRA_DELAY_MAX_S = 300.0
 """The longest wait between two such attempts."""
 
+ENVIRONMENT_RETRY_S = 30.0
+"""How long after an environment could not be set up one job is started to see; twice as long each further time."""
+
+ENVIRONMENT_RETRY_MAX_S = 900.0
+"""The longest wait between two such tries."""
+
+SETUP_MAX_S = 30.0
+"""What has been running for so long is taken to be past its setup."""
+
 LOCK_RETRY_S = 15.0
 """How long to wait for a lock that another process holds."""
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from reconciler.model.facts import HostView, Observed, Unknown
-from reconciler.model.ledger import JobRecord, Ledger
-from reconciler.model.needs import AttemptNeed, Needs
+from reconciler.model.ledger import AttemptRecord, JobRecord, Ledger
+from reconciler.model.needs import AttemptNeed, Needs, code_key, snapshot_key
 from reconciler.model.spec import Desired, Job, Phase, Project
 from reconciler.planner.backoff import counted_attempts
+from reconciler.planner.pins import pinned, wants_commit
 
 ROTATION_MAX = 256
 """How many waiting jobs are looked at again in one full look, besides those that are next."""
@@ -40,7 +41,7 @@ def needs(
     attempts and the jobs next in line (and the GPUs, where a project uses them). `turn` counts full looks: waiting
     jobs that are not next in line are looked at again in turns, so that a look costs the same at 100,000 jobs."""
     attempts = tuple(
-        AttemptNeed(path, tail=record.verdict is None, scan=full)
+        AttemptNeed(path, tail=record.verdict is None, scan=full, meant=_in_doubt(record))
         for path, record in sorted(ledger.open_attempts.items())
         if record.host == host and (full or record.verdict is None)
     )
@@ -68,6 +69,7 @@ def needs(
                     outputs[job.key] = job
                 if job.preconditions and is_open:
                     preconditions[job.key] = job
+    code, snapshots = _commits(desired, ledger, host)
     short_screens = uses_gpus and bool(ledger.open_attempts)
     return Needs(
         attempts=attempts,
@@ -77,7 +79,36 @@ def needs(
         gpus=uses_gpus,
         disk=True,
         strays=full,
+        code=code,
+        snapshots=snapshots,
     )
+
+
+def _commits(
+    desired: Desired, ledger: Ledger, host: str
+) -> tuple[dict[str, tuple[str, str]], dict[str, tuple[str, str]]]:
+    """Of jobs with `snapshot`: whose commit is to be chosen now, and which work trees others need."""
+    code: dict[str, tuple[str, str]] = {}
+    snapshots: dict[str, tuple[str, str]] = {}
+    for project in desired.projects.values():
+        if project.snapshot is None or not project.is_on(host):
+            continue
+        for phase in project.phases:
+            for job in phase.jobs if host in project.hosts_of(phase) else ():
+                record = ledger.jobs.get(job.key)
+                commit = pinned(project, job, record)
+                if not wants_commit(project, record):
+                    continue
+                if commit is None:
+                    code[code_key(project.snapshot, job.cwd)] = (job.cwd, project.snapshot)
+                else:
+                    snapshots[snapshot_key(commit, job.cwd)] = (job.cwd, commit)
+    return code, snapshots
+
+
+def _in_doubt(record: AttemptRecord) -> AttemptRecord | None:
+    """A launch whose answer was lost, or told of another's attempt that could not be taken in."""
+    return record if record.verdict is None and not record.launched else None
 
 
 def _may_run_on(project: Project, job: Job, host: str) -> bool:

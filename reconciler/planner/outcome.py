@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from reconciler.model.enums import JobStatus, Reason, SuccessRule
 from reconciler.model.facts import AttemptFacts, HostView, OutputFacts, Session, SessionState, Unknown
 from reconciler.model.ledger import AttemptRecord
+from reconciler.model.setup import SETUP_FAILED_EXIT, SETUP_FAILED_LINE
 from reconciler.model.spec import Job
 from reconciler.planner.failure import classify_failure, is_out_of_memory, status_of
 from reconciler.planner.limits import LAUNCH_GRACE_S, LAUNCH_STUCK_S, OUTPUT_GRACE_S
@@ -129,6 +130,9 @@ def _vanished(attempt: AttemptRecord, facts: AttemptFacts, view: HostView, job: 
     """Gone without an exit record: the host or the shim died."""
     assert facts.started is not None
     ended_at = facts.log_at or facts.started.at
+    setup_error = _setup_error(facts, None)
+    if setup_error is not None:  # nothing of the user's code ran, so nothing else can have ended it
+        return Ended(JobStatus.FAILED_OTHER, Reason.ENVIRONMENT_BROKEN, setup_error, ended_at)
     finding = _without_exit(attempt, view, job, ended_at, "its processes are gone and no exit code was recorded")
     if not isinstance(finding, Ended) or finding.status is JobStatus.COMPLETED:
         return finding
@@ -195,13 +199,23 @@ def _completed(attempt: AttemptRecord, code: int | None, at: float) -> Ended:
 
 def _failed(facts: AttemptFacts, at: float, code: int, *, rebooted: bool) -> Ended:
     """`rebooted`: by the time anybody looked."""
-    if facts.setup_error is not None:
-        return Ended(JobStatus.FAILED_OTHER, Reason.ENVIRONMENT_BROKEN, facts.setup_error, at, code)
+    setup_error = _setup_error(facts, code)
+    if setup_error is not None:
+        return Ended(JobStatus.FAILED_OTHER, Reason.ENVIRONMENT_BROKEN, setup_error, at, code)
     assert facts.exited is not None
     reason, message = classify_failure(facts.exited, facts.log_tail)
     if reason is Reason.KILLED_BY_SIGNAL and rebooted and facts.exited.signal in SHUTDOWN_SIGNALS:
         reason, message = Reason.HOST_REBOOTED, f"the host went down while it ran (exit {code})"
     return Ended(status_of(reason), reason, message, at, code)
+
+
+def _setup_error(facts: AttemptFacts, code: int | None) -> str | None:
+    """Why its script did not come to the command; None where it did. A file server may show that file too late."""
+    if facts.setup_error is not None:
+        return facts.setup_error or "its environment could not be set up, and why cannot be read"
+    last = facts.log_tail.rstrip().rpartition("\n")[2]
+    told = code == SETUP_FAILED_EXIT and last.startswith(SETUP_FAILED_LINE)
+    return last.removeprefix(SETUP_FAILED_LINE) if told else None
 
 
 def _killed(attempt: AttemptRecord, facts: AttemptFacts, job: Job | None, at: float, code: int | None) -> Ended:

@@ -6,23 +6,29 @@ phases), then launches into what is free.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from hashlib import sha256
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from reconciler.model.enums import JobStatus
 from reconciler.model.facts import Observed, Unknown
 from reconciler.model.ledger import Ledger
-from reconciler.model.plan import Action, Milestone, Plan, Settle
+from reconciler.model.plan import Milestone, Plan, Settle
 from reconciler.model.spec import Desired, Phase, Project
 from reconciler.planner.adopt import adopt_strays
+from reconciler.planner.backoff import INFRA_REASONS
 from reconciler.planner.draft import Draft
+from reconciler.planner.environments import is_trial
 from reconciler.planner.inputs import plan_transfers
 from reconciler.planner.jobs import Candidate, review_job
 from reconciler.planner.launch import fill
 from reconciler.planner.limits import CLOCK_DOUBT_S, FINISH_POLL_S, SESSION_GRACE_S
 from reconciler.planner.phases import Gate, blocked_for_good, gate_of, in_dependency_order, phase_state
+from reconciler.planner.pins import plan_drops, plan_pins
 from reconciler.planner.placement import Leases, Rooms, alert_missing_gpus, rooms_for
+from reconciler.planner.plan_id import plan_id
 from reconciler.planner.review import review_attempts
+from reconciler.planner.silence import left_words
+from reconciler.planner.source import source_alert
 
 
 def plan(desired: Desired, observed: Observed, ledger: Ledger, now: float) -> Plan:
@@ -36,6 +42,7 @@ def plan(desired: Desired, observed: Observed, ledger: Ledger, now: float) -> Pl
         leased.setdefault(draft.machine_of(attempt.host), set()).update(attempt.gpus)
     for project in desired.projects.values():
         _plan_project(draft, project, leased)
+    plan_drops(draft)
     _check_launches(draft)
     return _finish(draft)
 
@@ -45,11 +52,12 @@ def _note_unknown_hosts(draft: Draft) -> None:
         if isinstance(view, Unknown):
             draft.wake(view.again_at)
             if not view.quiet:
-                draft.note_unknown(f"{name}: {view.message}; its jobs are left as they are")
+                draft.note_unknown(f"{name}: {view.message}; {left_words(draft.ledger, name)}")
 
 
 def _plan_project(draft: Draft, project: Project, leased: Leases) -> None:
     before = len(draft.launches)
+    plan_pins(draft, project)
     rooms: Rooms | None = None
     gates: dict[str, Gate] = {}
     for phase in in_dependency_order(project):
@@ -67,7 +75,7 @@ def _plan_project(draft: Draft, project: Project, leased: Leases) -> None:
     if project.gpu_pool is not None and not _all_settled(draft, project):
         alert_missing_gpus(draft, project)
     plan_transfers(draft, project)
-    _milestones(draft, project, launches=bool(launched))
+    _milestones(draft, project, [action.job for action in launched])
 
 
 def _review_phase(draft: Draft, project: Project, phase: Phase) -> list[Candidate]:
@@ -87,13 +95,31 @@ def _hold_all(draft: Draft, candidates: Iterable[Candidate], gate: Gate) -> None
         draft.put(candidate.job, JobStatus.PENDING, gate.reason, gate.message)
 
 
-def _milestones(draft: Draft, project: Project, *, launches: bool) -> None:
+def _milestones(draft: Draft, project: Project, launched: Sequence[str]) -> None:
     run = draft.ledger.runs.get(project.name)
-    running = run is not None and run.settled_at is None
-    if launches and not running:
+    if run is None:
+        begins = bool(launched)
+    elif run.settled_at is not None:
+        # one that is tried only to see whether an environment is mended begins no run until it is
+        begins = any(not is_trial(draft, job) for job in launched) or _came_to_its_end(draft, project)
+    else:
+        begins = False
+    if begins:
         draft.milestones.append(Milestone(project.name, settled=False))
-    elif running and not launches and _project_settled(draft, project):
+    elif run is not None and run.settled_at is None and not launched and _project_settled(draft, project):
         draft.milestones.append(Milestone(project.name, settled=True))
+
+
+def _came_to_its_end(draft: Draft, project: Project) -> bool:
+    """An attempt that no run has in it ends with its command having run."""
+    return any(
+        isinstance(action, Settle)
+        and action.attempt > 0
+        and action.reason not in INFRA_REASONS
+        and action.job in draft.desired.index
+        and action.job.startswith(f"{project.name}/")
+        for action in draft.actions
+    )
 
 
 def _project_settled(draft: Draft, project: Project) -> bool:
@@ -131,8 +157,8 @@ def _finish(draft: Draft) -> Plan:
     changes = bool(draft.milestones or draft.released)
     if over and (ends or changes or just_ended(draft)):
         draft.wake(draft.now + FINISH_POLL_S)  # to see that nothing is left
-    return Plan(
-        plan_id=plan_id(draft.desired, actions),
+    made = Plan(
+        plan_id="",
         actions=actions,
         states=states,
         phases=tuple(draft.phases),
@@ -141,10 +167,14 @@ def _finish(draft: Draft) -> Plan:
         released=tuple(draft.released),
         wake_at=draft.wake_at,
         settled=over and not (actions or changes or draft.holding or draft.ledger.open_attempts or draft.transfers),
-        alerts=tuple(draft.alerts),
+        alerts=tuple(text for text in (*draft.alerts, source_alert(draft.desired.source)) if text),
         transfers=tuple(draft.transfers.values()),
+        pins=draft.pins,
+        snapshots=tuple(draft.snapshots),
+        drops=tuple(draft.drops),
         wanted=tuple(draft.wanted),
     )
+    return replace(made, plan_id=plan_id(made))
 
 
 def just_ended(draft: Draft) -> bool:
@@ -155,11 +185,3 @@ def just_ended(draft: Draft) -> bool:
         and len(ends) == len(draft.holding) > 0
         and all(-CLOCK_DOUBT_S <= draft.now - at < SESSION_GRACE_S for at in ends)
     )
-
-
-def plan_id(desired: Desired, actions: Iterable[Action]) -> str:
-    """The same for the same specs and the same actions, whoever computes it."""
-    digest = sha256(desired.version.encode())
-    for action in actions:
-        digest.update(f"\n{action.kind} {action.path} {action.reason} {','.join(action.gpus)}".encode())
-    return digest.hexdigest()[:12]

@@ -8,6 +8,7 @@ from reconciler.model.ledger import AttemptRecord, Verdict
 from reconciler.model.names import ANALYSIS_ID
 from reconciler.model.plan import JobState, Settle
 from reconciler.model.spec import Job, Project
+from reconciler.planner.adopt import take_over
 from reconciler.planner.backoff import INFRA_REASONS, counted_attempts, retry_at
 from reconciler.planner.draft import Draft
 from reconciler.planner.limits import REVOKE_RETRY_S
@@ -40,6 +41,10 @@ def _on_unknown_host(draft: Draft, attempt: AttemptRecord, view: Unknown) -> Non
 def _review(draft: Draft, attempt: AttemptRecord, view: HostView) -> None:
     if attempt.verdict is not None:
         release(draft, attempt, view, attempt.ended_at or attempt.verdict.at)
+        return
+    facts = view.attempts.get(attempt.path)
+    if isinstance(facts, AttemptFacts) and facts.another:
+        take_over(draft, attempt)
         return
     job = draft.desired.index.get(attempt.job)
     project = draft.project_of(attempt.job)

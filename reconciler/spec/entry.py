@@ -10,6 +10,7 @@ from reconciler.model.enums import PreconditionKind
 from reconciler.model.spec import MAIN_PHASE, Scalar
 from reconciler.spec.arguments import rendered_args
 from reconciler.spec.binding import Binder, Part, Text, joined, stripped
+from reconciler.spec.environment import Environment, environment_of
 from reconciler.spec.grid import Grid
 from reconciler.spec.ids import made_prefix, safe_value
 from reconciler.spec.nodes import ListNode, MapNode, Node, ScalarNode, as_maps, as_scalars, text_of
@@ -69,8 +70,7 @@ class Blueprint:
     """A mistake took a command away, so that the lack of one says nothing."""
     cwd: Text
     env: tuple[tuple[str, Text], ...]
-    conda: Text | None
-    conda_hook: str | None
+    environment: Environment
     outputs: tuple[Text, ...]
     preconditions: tuple[tuple[PreconditionKind, Text], ...]
     fixed_params: dict[str, Scalar]
@@ -91,6 +91,7 @@ def compile_entry(entry: Entry, setting: Setting) -> Blueprint:
         for name, node in sorted(entry.scope.merged("env").items())
         if isinstance(node, ScalarNode)
     )
+    environment = environment_of(entry.scope, binder, setting.report)
     used = set(binder.used)
     outputs_node = entry.scope.nearest("output_check", "expected_output")
     outputs = tuple(binder.text(node, Kind.PATH) for node in as_scalars(outputs_node))
@@ -111,8 +112,7 @@ def compile_entry(entry: Entry, setting: Setting) -> Blueprint:
         cmd_lost=cmd_lost,
         cwd=cwd,
         env=env,
-        conda=_conda(entry, binder),
-        conda_hook=text_of(entry.scope.nearest("conda_hook")),
+        environment=environment,
         outputs=outputs,
         preconditions=_preconditions(entry, binder),
         fixed_params={} if entry.grid.axes else _literal_args(entry),
@@ -175,11 +175,6 @@ def _cwd(entry: Entry, setting: Setting, binder: Binder) -> Text:
     if setting.remote and not node.raw.startswith(("/", "~", "$")):
         setting.report.error(node.place, f"with `{setting.remote}`, `cwd` must begin with `/` or `~`")
     return binder.text(node, Kind.PATH)
-
-
-def _conda(entry: Entry, binder: Binder) -> Text | None:
-    node = entry.scope.nearest("conda")
-    return binder.text(node) if isinstance(node, ScalarNode) and text_of(node) is not None else None
 
 
 def _preconditions(entry: Entry, binder: Binder) -> tuple[tuple[PreconditionKind, Text], ...]:

@@ -19,10 +19,17 @@ if TYPE_CHECKING:
 
 
 def generation_of(
-    cmd: str, cwd: str, env: Mapping[str, str], conda: str | None, conda_hook: str | None, outputs: tuple[str, ...]
+    cmd: str,
+    cwd: str,
+    env: Mapping[str, str],
+    conda: str | None,
+    conda_hook: str | None,
+    outputs: tuple[str, ...],
+    venv: str | None = None,
+    runner: str | None = None,
 ) -> str:
     """The hash of what a job runs: 16 hex digits. Equal for equal jobs, wherever they stand."""
-    return _generation(cmd, cwd, conda, conda_hook, _env_text(env), "\0".join(outputs))
+    return _generation(cmd, cwd, conda, conda_hook, _env_text(env), "\0".join(outputs), venv, runner)
 
 
 class JobMaker:
@@ -84,8 +91,9 @@ def _jobs(blueprint: Blueprint, setting: Setting) -> Iterator[Job]:
     project, phase, gpus = setting.project, setting.phase, blueprint.gpus
     source = f"{setting.report.path}:{blueprint.place[0]}:{blueprint.place[1]}"
     names = [axis.name for axis in blueprint.grid.axes]
-    conda_hook, made = blueprint.conda_hook, blueprint.id_made
-    conda_at = blueprint.conda.at if blueprint.conda is not None else None
+    conda_hook, made = blueprint.environment.conda_hook, blueprint.id_made
+    conda_at = _optional_at(blueprint.environment.conda)
+    venv_at, runner_at = _optional_at(blueprint.environment.venv), _optional_at(blueprint.environment.runner)
     id_at, cmd_at = blueprint.id.at, blueprint.cmd.at
     cwd_at = _cwd_at(blueprint.cwd, setting.base)
     env_at, outputs_at, preconditions_at = _env_at(blueprint), _outputs_at(blueprint), _preconditions_at(blueprint)
@@ -94,7 +102,7 @@ def _jobs(blueprint: Blueprint, setting: Setting) -> Iterator[Job]:
         cmd, cwd = cmd_at(cell), cwd_at(cell)
         env, env_text = env_at(cell)
         outputs = outputs_at(cell)
-        conda = conda_at(cell) if conda_at is not None else None
+        conda, venv, runner = conda_at(cell), venv_at(cell), runner_at(cell)
         params = dict(zip(names, values, strict=True)) if names else blueprint.fixed_params
         yield Job(
             f"{project}/{job_id}",
@@ -110,15 +118,33 @@ def _jobs(blueprint: Blueprint, setting: Setting) -> Iterator[Job]:
             preconditions_at(cell),
             params,
             gpus,
-            _generation(cmd, cwd, conda, conda_hook, env_text, "\0".join(outputs)),
+            _generation(cmd, cwd, conda, conda_hook, env_text, "\0".join(outputs), venv, runner),
             source,
+            venv,
+            runner,
         )
 
 
-def _generation(cmd: str, cwd: str, conda: str | None, conda_hook: str | None, env_text: str, outputs_text: str) -> str:
+def _generation(
+    cmd: str,
+    cwd: str,
+    conda: str | None,
+    conda_hook: str | None,
+    env_text: str,
+    outputs_text: str,
+    venv: str | None,
+    runner: str | None,
+) -> str:
     # no text of a spec holds a NUL, so the joined text is different for different jobs
     whole = f"{cmd}\0{cwd}\0{conda or ''}\0{conda_hook or ''}\0{env_text}\0{outputs_text}"
-    return sha256(whole.encode()).hexdigest()[:16]
+    digest = sha256(whole.encode())
+    if venv or runner:  # jobs without them keep the generation that they had before there were any
+        digest.update(f"\0\0{venv or ''}\0{runner or ''}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _optional_at(text: Text | None) -> Callable[[Cell], str | None]:
+    return text.at if text is not None else lambda _cell: None
 
 
 def _env_text(env: Mapping[str, str]) -> str:

@@ -17,6 +17,7 @@ from reconciler.spec.reach import check_reach
 from reconciler.spec.report import Report
 from reconciler.spec.scope import Scope, check_output_words
 from reconciler.spec.settings import Settings, collect_folder, flag, read_settings
+from reconciler.spec.tracked import check_outputs
 from reconciler.spec.yaml_nodes import compose
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def _project(root: MapNode, path: str, base: str, report: Report) -> Project:
         report.warn(maker.first_without_command, words)
     project = _assembled(setting, settings, root, path, phases)
     check_reach(project, root, report, doubtful=bool(hosts.lost))
+    check_outputs(project, root, report)
     return project
 
 
@@ -84,6 +86,8 @@ def _assembled(setting: Setting, settings: Settings, root: MapNode, path: str, p
         analyze_on_complete=settings.analyze_on_complete,
         phases=tuple(phases),
         shared_fs=settings.shared_fs,
+        provenance=settings.provenance,
+        snapshot=settings.snapshot,
         collect=collect_folder(root.get("collect"), setting.project, setting.base, setting.report),
     )
 

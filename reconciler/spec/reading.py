@@ -11,6 +11,8 @@ from pathlib import Path
 from reconciler.spec.yaml_nodes import MAX_BYTES
 from reconciler.trust import distrust
 
+RESERVED = frozenset({"exq.yaml", "exq.yml"})
+"""Settings of exq, which lie beside the specs."""
 _NO_NAME = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -42,8 +44,7 @@ def stamp_of(path: Path) -> Stamp | None:
 
 def read_spec(path: Path) -> str:
     """The text of a spec file. Raises `Unreadable`; never waits for a pipe or a device."""
-    if _NO_NAME.search(path.name):
-        raise Unreadable("the name of this file is not UTF-8 text, or holds control characters: rename it")
+    check_name(path.name)
     try:
         _check_regular(os.stat(path))
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -59,7 +60,23 @@ def read_spec(path: Path) -> str:
         raise Unreadable(what) from None
     except OSError as error:
         raise Unreadable(f"the file cannot be read: {error.strerror or error}") from None
-    return _decoded(content)
+    return decoded(content)
+
+
+def is_spec_name(name: str) -> bool:
+    """A file of this name in a specs folder is taken as a spec."""
+    return name.endswith((".yaml", ".yml")) and not name.startswith(".") and name not in RESERVED
+
+
+def check_name(name: str) -> None:
+    """Raise `Unreadable` for a file name that could not be shown or stored."""
+    if _NO_NAME.search(name):
+        raise Unreadable("the name of this file is not UTF-8 text, or holds control characters: rename it")
+
+
+def too_large() -> Unreadable:
+    """What is said of a file that is larger than a spec may be."""
+    return Unreadable(f"the file is larger than {MAX_BYTES >> 20} MiB: use a grid, or split it")
 
 
 def _check_regular(found: os.stat_result) -> None:
@@ -67,7 +84,7 @@ def _check_regular(found: os.stat_result) -> None:
         kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, a socket or a device"
         raise Unreadable(f"this is {kind}, not a file")
     if found.st_size > MAX_BYTES:
-        raise Unreadable(f"the file is larger than {MAX_BYTES >> 20} MiB: use a grid, or split it")
+        raise too_large()
 
 
 def _check_trusted(path: Path, found: os.stat_result, handle: int) -> None:
@@ -76,9 +93,10 @@ def _check_trusted(path: Path, found: os.stat_result, handle: int) -> None:
         raise Unreadable(f"the file is not taken: {why}")
 
 
-def _decoded(content: bytes) -> str:
+def decoded(content: bytes) -> str:
+    """The text of a spec. Raises `Unreadable`."""
     if len(content) > MAX_BYTES:
-        raise Unreadable(f"the file is larger than {MAX_BYTES >> 20} MiB: use a grid, or split it")
+        raise too_large()
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:

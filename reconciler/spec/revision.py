@@ -7,18 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.spec.git_run import git_environment
+
 if TYPE_CHECKING:
     import subprocess
 
+REVISION_FILE = ".exq-revision"
+"""In a folder that was copied from another machine: the revision that it had there."""
+REVISION_MAX_BYTES = 200
 CHECK_EVERY_S = 60.0
 AT_MOST_EVERY_S = 2.0
 DESCRIBE_DEADLINE_S = 5.0
 
+_BRIEF = "index.lock"
 _OPERATIONS = {
-    "index.lock": "a git command is running",
+    _BRIEF: "a git command is running",
     "MERGE_HEAD": "a git merge is not finished",
     "rebase-merge": "a git rebase is not finished",
     "rebase-apply": "a git rebase is not finished",
+    "CHERRY_PICK_HEAD": "a git cherry-pick is not finished",
+    "REVERT_HEAD": "a git revert is not finished",
+    "BISECT_LOG": "a git bisect is not finished",
 }
 _MOVES_WITH_HEAD = ("HEAD", "index", "logs/HEAD", "packed-refs")
 
@@ -47,11 +56,14 @@ def _linked(git_file: Path) -> Path | None:
     return git_file.parent / target if target else None
 
 
-def operation_in_progress(git: Path | None) -> str | None:
-    """What git is doing to the files at the moment, in words; None when nothing."""
+def operation_in_progress(git: Path | None, *, brief: bool = True) -> str | None:
+    """What git is doing to the files at the moment, in words; None when nothing.
+
+    `brief`: also what is over in a moment, and changes no commit."""
     if git is None:
         return None
-    return next((words for name, words in _OPERATIONS.items() if os.path.lexists(git / name)), None)
+    asked = {name: words for name, words in _OPERATIONS.items() if brief or name != _BRIEF}
+    return next((words for name, words in asked.items() if os.path.lexists(git / name)), None)
 
 
 @dataclass(slots=True)
@@ -65,6 +77,9 @@ class Revision:
 
     def read(self, git: Path | None, content: str, now: float) -> str:
         """The revision in words. `content` is a hash of the specs: it stands in where git has no answer."""
+        brought = _brought(self.folder)
+        if brought:
+            return brought
         if git is None:
             return content[:12]
         signature = (_signature(git), content)
@@ -73,6 +88,16 @@ class Revision:
         if due or age_s < 0:
             self._text, self._signature, self._asked_at = _describe(self.folder), signature, now
         return self._text or content[:12]
+
+
+def _brought(folder: Path) -> str | None:
+    """What the file says that came with a copied folder; None without one, or where it says nothing of use."""
+    try:
+        with (folder / REVISION_FILE).open("rb") as file:
+            line = file.read(REVISION_MAX_BYTES).split(b"\n", 1)[0].decode().strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return line if line and line.isprintable() else None
 
 
 def _signature(git: Path) -> Signature:
@@ -100,8 +125,7 @@ def _describe(folder: Path) -> str | None:
 def _start(folder: Path, *arguments: str) -> subprocess.Popen[bytes] | None:
     import subprocess
 
-    environment = {name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE")}
-    environment["GIT_OPTIONAL_LOCKS"] = "0"  # only looking must not get in the way of the user's own git commands
+    environment = git_environment(os.environ)
     quiet = subprocess.DEVNULL
     try:
         return subprocess.Popen(

@@ -43,6 +43,12 @@ _OTHER_WORDS = {
     "machines": ("hosts",),
     "servers": ("hosts",),
     "nodes": ("hosts",),
+    "branch": ("ref",),
+    "tag": ("ref",),
+    "folder": ("path",),
+    "repo": ("url",),
+    "repository": ("url",),
+    "every": ("interval",),
 }
 """What other tools call it."""
 _KINDS = {
@@ -74,13 +80,20 @@ def schema_text() -> str:
     return (_FOLDER / "spec.schema.json").read_text(encoding="utf-8")
 
 
-def check(root: Node, report: Report) -> Node | None:
-    """Check a tree against the schema. Objections go to `report`; the answer is the tree without what was wrong.
+@lru_cache(maxsize=1)
+def settings_schema_text() -> str:
+    """The JSON Schema of exq.yaml, as text."""
+    return (_FOLDER / "settings.schema.json").read_text(encoding="utf-8")
+
+
+def check(root: Node, report: Report, schema: str | None = None) -> Node | None:
+    """Check a tree against a schema, by default that of specs. Objections go to `report`; the answer is the tree
+    without what was wrong.
 
     Mappings of that tree know what was taken out of them (`lost`)."""
     from jsonschema import Draft7Validator
 
-    validator = Draft7Validator(json.loads(schema_text()))
+    validator = Draft7Validator(json.loads(schema_text() if schema is None else schema))
     told = report.places()
     findings: list[_Finding] = []
     for error in validator.iter_errors(plain(root)):

@@ -41,6 +41,8 @@ class Settings:
     launcher: LauncherKind
     analyze_on_complete: str | None
     shared_fs: bool
+    provenance: bool
+    snapshot: str | None
     placements: tuple[Placement, ...] = (Placement(LOCAL_HOST),)
     """Put in by `with_hosts`."""
 
@@ -60,6 +62,8 @@ def read_settings(root: MapNode, report: Report) -> Settings:
         launcher=_word(root.get("launcher"), LauncherKind.AUTO),
         analyze_on_complete=_command(root.get("analyze_on_complete")),
         shared_fs=flag(root.get("shared_fs"), default=False),
+        provenance=flag(root.get("provenance"), default=True),
+        snapshot=_snapshot(root.get("snapshot")),
     )
 
 
@@ -99,6 +103,13 @@ def collect_folder(node: Node | None, project: str, base: str, report: Report) -
         what = "a `$`, which no shell reads here" if "$" in node.raw else "control characters"
         report.error(node.place, f"the folder of `collect` may not hold {what}: write a path (`~` is the home folder)")
     return os.path.normpath(node.raw if node.raw.startswith("~") else os.path.join(base, node.raw))
+
+
+def _snapshot(node: Node | None) -> str | None:
+    """A name for a commit; empty for `true`."""
+    if not isinstance(node, ScalarNode) or node.value is False or node.value is None:
+        return None
+    return "" if node.value is True else node.raw
 
 
 def _gpu_pool(node: Node | None, report: Report) -> GpuPool | None:

@@ -81,6 +81,11 @@ class StatePaths:
         """The last text of each spec file that loaded."""
         return self.root / "specs-good"
 
+    @property
+    def source(self) -> Path:
+        """What is kept of git sources: the commit last taken, and mirrors of remote repositories."""
+        return self.root / "source"
+
     def attempt(self, path: str) -> Path:
         """The folder of the attempt `project/id/number`."""
         return self.attempts / path

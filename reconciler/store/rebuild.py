@@ -105,7 +105,7 @@ def _job_from(key: str, sources: Sequence[_Files]) -> JobRecord | None:
     record = JobRecord(key)
     for source in sources:
         attempt, generation = _attempt(key, source)
-        record = replace(record, attempts=(*record.attempts, attempt))
+        record = replace(record, attempts=(*record.attempts, attempt), pin=attempt.pin or record.pin)
         if attempt.verdict is not None and attempt.verdict.status is JobStatus.COMPLETED:
             record = replace(record, completed=attempt.verdict, generation=generation, completed_on=attempt.host)
     return record if record.attempts else None

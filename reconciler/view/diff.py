@@ -7,12 +7,13 @@ from typing import Any
 
 from reconciler.model.enums import ActionKind, JobStatus, Reason
 from reconciler.model.facts import HostView
-from reconciler.model.plan import Settle
+from reconciler.model.plan import Action, Settle
 from reconciler.model.snapshot import Snapshot
-from reconciler.model.spec import SpecError
+from reconciler.model.spec import Desired, SpecError, SpecFile
 from reconciler.view import look
 from reconciler.view.diff_rows import ALIKE_SHOWN, NAME_WIDTH, WHAT_WIDTH, group_lines
 from reconciler.view.sort import Sorted, sort_plan
+from reconciler.view.source import file_json, source_json
 from reconciler.view.style import Style, hang, table
 from reconciler.view.times import iso_utc, spoken
 from reconciler.view.transfers import jobs_to_bring, transfer_json, transfer_lines
@@ -37,7 +38,7 @@ def render_diff(
         alert_lines(snapshot, style),
         _unknown(snapshot, found, style),
         table(group_lines(snapshot, found, verbose) + transfer_lines(snapshot), style, (NAME_WIDTH, WHAT_WIDTH)),
-        [style.bold(_summary_line(found, jobs_to_bring(snapshot.plan.transfers)))],
+        [style.bold(_summary_line(snapshot, found, jobs_to_bring(snapshot.plan.transfers)))],
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
@@ -77,12 +78,19 @@ def file_notes(snapshot: Snapshot, style: Style) -> list[str]:
     lines: list[str] = []
     for file in snapshot.desired.files:
         if file.broken and file.last_good:
-            lines += hang("", f"{file.path} has mistakes: its last version without any stays in force.", style)
+            lines += hang("", _broken_words(file), style)
         elif file.broken:
             lines += hang("", f"{file.path} has mistakes: nothing is changed for its jobs until it loads.", style)
         elif file.unsettled:
             lines += hang("", f"{file.path} is being written: it is read again when it is complete.", style)
     return lines
+
+
+def _broken_words(file: SpecFile) -> str:
+    observed, good = file.observed_rev, file.last_good_rev
+    if observed and good and observed != good:
+        return f"{file.path} is broken at {observed}; its jobs are those of {good}."
+    return f"{file.path} has mistakes: its last version without any stays in force."
 
 
 def _unknown(snapshot: Snapshot, found: Sorted, style: Style) -> list[str]:
@@ -103,17 +111,21 @@ def _unknown(snapshot: Snapshot, found: Sorted, style: Style) -> list[str]:
     return lines
 
 
-def next_step(snapshot: Snapshot, daemon: Mapping[str, object] | None = None) -> str:
-    """What to type next, or that the loop `daemon` does it anyway; empty when there is nothing to say."""
+def next_step(snapshot: Snapshot, daemon: Mapping[str, object] | None = None, saved_as: str | None = None) -> str:
+    """What to type next, or that the loop `daemon` does it anyway; empty when there is nothing to say.
+
+    `saved_as`: the file that the plan was written to."""
     found = sort_plan(snapshot)
     if (found.actions or snapshot.plan.transfers) and daemon:
         pid = f" (pid {daemon['pid']})" if daemon.get("pid") else ""
         return f"The loop{pid} will carry it out."
+    if saved_as:
+        return f"Next: exq apply {saved_as}"
     following = _next_command(snapshot, found)
     return f"Next: {following}" if following else ""
 
 
-def _summary_line(found: Sorted, to_bring: int) -> str:
+def _summary_line(snapshot: Snapshot, found: Sorted, to_bring: int) -> str:
     numbers = found.summary
     standing = [f"{numbers[word]} {word}" for word in ("waiting", "stuck") if numbers[word]]
     if not found.actions and not to_bring:
@@ -127,7 +139,7 @@ def _summary_line(found: Sorted, to_bring: int) -> str:
     to_do += [f"{numbers[word]} to {word}" for word in ("complete", "adopt", "fail") if numbers[word]]
     to_do += [f"outputs of {count(to_bring, 'job')} to bring"] if to_bring else []
     rest = ", ".join([*standing, f"{numbers['unchanged']} unchanged"])
-    return f"Plan: {', '.join(to_do)}; {rest}."
+    return f"Plan {snapshot.plan.plan_id}: {', '.join(to_do)}; {rest}."
 
 
 def _all_completed(total: int) -> str:
@@ -164,7 +176,9 @@ def diff_json(snapshot: Snapshot) -> dict[str, Any]:
         "plan_id": snapshot.plan.plan_id,
         "specs_rev": snapshot.desired.revision,
         "summary": found.summary,
-        "actions": [_action_json(action) for action in snapshot.plan.actions],
+        "source": source_json(snapshot.desired.source),
+        "files": [file_json(file) for file in snapshot.desired.files],
+        "actions": [action_json(action, snapshot.desired) for action in snapshot.plan.actions],
         "holds": [
             {
                 "job": state.job,
@@ -182,8 +196,8 @@ def diff_json(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def _action_json(action: Any) -> dict[str, Any]:
-    """One action; `retry_at` tells when a requeued job may run again."""
+def action_json(action: Action, desired: Desired) -> dict[str, Any]:
+    """One action; `retry_at` tells when a requeued job may run again, `revision` what its job comes from."""
     line = {
         "action": str(action.kind),
         "job": action.job,
@@ -192,6 +206,7 @@ def _action_json(action: Any) -> dict[str, Any]:
         "host": action.host,
         "gpus": list(action.gpu_indices),
         "attempt": action.attempt,
+        "revision": desired.revision_of(action.job.partition("/")[0]),
     }
     if isinstance(action, Settle) and action.kind is ActionKind.REQUEUE:
         line["retry_at"] = iso_utc(action.retry_at)

@@ -22,7 +22,7 @@ def spec_news(before: Desired, after: Desired) -> list[News]:
     if before is after:
         return []
     old = {file.path: file for file in before.files}
-    news: list[News] = []
+    news = _source_news(before, after)
     for file in after.files:
         path, was = file.path, old.get(file.path)
         if file.broken and (words := _broken(was, file, before, after)):
@@ -31,6 +31,17 @@ def spec_news(before: Desired, after: Desired) -> list[News]:
             news.append(News(path, f"{path}{words}"))
     kept = {file.path for file in after.files}
     return news + [News(path, _gone(path, _project(before, path))) for path in old if path not in kept]
+
+
+def _source_news(before: Desired, after: Desired) -> list[News]:
+    """That another commit is in force now, or that the specs come from somewhere else."""
+    was, now = before.source, after.source
+    if now is None:
+        return [] if was is None else [News("", "the specs are those of the folder now, as its files are")]
+    if now.commit is None or (was is not None and (was.repository, was.commit) == (now.repository, now.commit)):
+        return []
+    since = f", after {was.commit[:7]}" if was is not None and was.commit and was.repository == now.repository else ""
+    return [News("", f"the specs are at {now.commit[:7]} now, `{now.ref}` of {now.repository}{since}")]
 
 
 def _project(desired: Desired, path: str) -> Project | None:

@@ -12,6 +12,7 @@ from reconciler.view import look
 from reconciler.view.diff import error_json
 from reconciler.view.estimate import any_runs, phase_left_s
 from reconciler.view.hosts_json import host_json
+from reconciler.view.source import file_json, source_json
 from reconciler.view.times import iso_utc
 from reconciler.view.transfers import transfer_json
 
@@ -24,6 +25,8 @@ def status_json(snapshot: Snapshot, daemon: Mapping[str, object] | None = None) 
         "schema": "exq.status/v1",
         "as_of": iso_utc(snapshot.now),
         "specs_rev": snapshot.desired.revision,
+        "source": source_json(snapshot.desired.source),
+        "files": [file_json(file) for file in snapshot.desired.files],
         "settled": snapshot.plan.settled,
         "jobs": [job_json(snapshot, state) for state in states],
         "phases": [_phase(snapshot, phase, estimate=moves) for phase in snapshot.plan.phases],

@@ -7,6 +7,7 @@ from os.path import dirname, splitext
 from typing import Any
 
 from reconciler.model.enums import JobStatus, Reason
+from reconciler.model.facts import CodeVersion
 from reconciler.model.ledger import ProjectRun
 from reconciler.model.plan import JobState, PhaseState
 from reconciler.model.secrets import redacted
@@ -18,14 +19,22 @@ from reconciler.view.runs import oom_retries, run_end, run_name, run_span
 from reconciler.view.times import compact, iso_utc, stamp
 from reconciler.view.words import count, sentence_and_word
 
+VERSIONS_SAID_MAX = 3
 
-def summary_markdown(snapshot: Snapshot, project: str, run: ProjectRun | None, result_files: Sequence[str]) -> str:
+
+def summary_markdown(
+    snapshot: Snapshot,
+    project: str,
+    run: ProjectRun | None,
+    result_files: Sequence[str],
+    versions: Sequence[CodeVersion] = (),
+) -> str:
     """The report of one run as Markdown, times in the local zone. `run` is None for a project that never ran here.
 
-    `result_files` below the project's folder are named from there."""
+    `result_files` below the project's folder are named from there. `versions`: the code that its jobs ran."""
     jobs = look.jobs_of(snapshot, project)
     parts = [
-        [*_head(snapshot, project, run), f"**Jobs**: {_job_counts(snapshot, jobs, run)}"],
+        [*_head(snapshot, project, run), *_code(versions), f"**Jobs**: {_job_counts(snapshot, jobs, run)}"],
         _phases(snapshot, project, run),
         _stuck(snapshot, jobs),
         ["## Results Files", "", *(_files(_as_named(snapshot, project, result_files)) or ["- none"])],
@@ -47,6 +56,20 @@ def _head(snapshot: Snapshot, project: str, run: ProjectRun | None) -> list[str]
         f"**Total wall-clock**: {compact(run_end(snapshot, run) - run.started_at)}"
         f"{'' if settled is not None else ' so far'}",
     ]
+
+
+def _code(versions: Sequence[CodeVersion]) -> list[str]:
+    """One line: the commits, and where they are not all of what ran."""
+    if not versions:
+        return []
+    said = [
+        f"{version.commit[:12]}{' with changes that it does not have' if version.changed else ''}"
+        for version in versions
+    ]
+    if len(versions) > 1:
+        said = [f"{text} ({count(each.jobs, 'job')})" for text, each in zip(said, versions, strict=True)]
+    more = f", and {len(said) - VERSIONS_SAID_MAX} more" if len(said) > VERSIONS_SAID_MAX else ""
+    return [f"**Code**: commit {', '.join(said[:VERSIONS_SAID_MAX])}{more}"]
 
 
 def _job_counts(snapshot: Snapshot, jobs: Sequence[JobState], run: ProjectRun | None) -> str:
@@ -202,6 +225,8 @@ def _job_manifest(job: Job) -> dict[str, Any]:
         "env": redacted(job.env),
         "conda": job.conda,
         "conda_hook": job.conda_hook,
+        "venv": job.venv,
+        "runner": job.runner,
         "gpus": job.gpus,
         "output_check": list(job.outputs),
         "params": dict(job.params),

@@ -16,8 +16,11 @@ from reconciler.view.words import on_place, sentence, sentence_and_word
 
 
 def render_tick(snapshot: Snapshot, actions_done: Sequence[Action], style: Style) -> str:
-    """One line per action that was carried out; empty when there was none."""
-    return "".join(_line(snapshot, action, style) + "\n" for action in actions_done)
+    """One line per action that was carried out, the first with the plan they are of; empty when there was none."""
+    lines = [_line(snapshot, action, style) for action in actions_done]
+    if lines:
+        lines[0] += "  " + style.dim(f"[plan {snapshot.plan.plan_id}]")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _line(snapshot: Snapshot, action: Action, style: Style) -> str:

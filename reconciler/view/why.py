@@ -10,7 +10,8 @@ from reconciler.model.snapshot import Snapshot
 from reconciler.view import look
 from reconciler.view.style import Line, Row, Style, hang, table
 from reconciler.view.times import clock, compact, iso_utc
-from reconciler.view.why_chain import chain_of, next_commands
+from reconciler.view.why_chain import chain_of
+from reconciler.view.why_next import next_commands
 from reconciler.view.words import STATUS_COLOURS, count, place, sentence_and_word
 
 ATTEMPTS_SHOWN = 8

@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 from reconciler.model.enums import JobStatus, Reason
 from reconciler.model.facts import PreconditionFacts, Unknown
+from reconciler.model.ledger import AttemptRecord
 from reconciler.model.plan import JobState, PhaseState
 from reconciler.model.snapshot import Snapshot
+from reconciler.model.spec import LOCAL_HOST
 from reconciler.planner.backoff import counted_attempts
 from reconciler.view import look
-from reconciler.view.diff_rows import stuck_verb
 from reconciler.view.estimate import job_left_words, typical_s
 from reconciler.view.hosts import heard_words
 from reconciler.view.times import clock, short_clock, spoken
@@ -106,7 +107,7 @@ def _job_words(snapshot: Snapshot, state: JobState, typical: float | None) -> st
         remains = f" ({left})" if left else ""
         where = on_place(look.host_shown(snapshot, state.job, attempt.host), attempt.gpu_indices)
         return f"{name} running{where}{since}{remains}"
-    until = f" until {clock(state.until, snapshot.now)}" if state.until else ""
+    until = f" until {clock(state.until, snapshot.now)}" if state.until and state.status is not JobStatus.STUCK else ""
     return f"{name} {state.status}{until} ({sentence(state.message, state.reason)})"
 
 
@@ -207,8 +208,18 @@ def _stuck(snapshot: Snapshot, state: JobState) -> Links:
     message = sentence(state.message, state.reason)
     links = [message if code is None or f"exit {code}" in message else f"{message} (exit code {code})"]
     if attempt is not None and state.reason is not Reason.STOPPED_BY_USER:
-        links.append(f"its log: <state>/attempts/{attempt.path}/log, or exq logs {_name(snapshot, state)}")
+        links.append(f"its log: {_log_place(snapshot, attempt)}, or exq logs {look.short_name(snapshot, state.job)}")
+    if state.until is not None:
+        links.append(f"a running loop looks whether that is mended at {clock(state.until, snapshot.now)}")
     return links
+
+
+def _log_place(snapshot: Snapshot, attempt: AttemptRecord) -> str:
+    """Its file; of another machine, that one's name too."""
+    view = look.view_of(snapshot, attempt.host)
+    below = f"attempts/{attempt.path}/log"
+    host = "" if attempt.host == LOCAL_HOST else f" on {attempt.host}"
+    return f"{view.state}/{below}{host}" if view is not None and view.state else f"{below} in the state folder{host}"
 
 
 def _running(snapshot: Snapshot, state: JobState) -> Links:
@@ -248,40 +259,3 @@ _WAITING: dict[Reason, Callable[[Snapshot, JobState], Links]] = {
     Reason.NO_FREE_SLOT: _no_room,
     Reason.INPUTS_ELSEWHERE: _inputs,
 }
-
-
-def _name(snapshot: Snapshot, state: JobState) -> str:
-    return look.short_name(snapshot, state.job)
-
-
-def next_commands(snapshot: Snapshot, state: JobState) -> list[str]:
-    """What to type, if a person can do something."""
-    name = _name(snapshot, state)
-    if state.status is JobStatus.STUCK:
-        if state.reason is Reason.NO_COMMAND:
-            job = snapshot.desired.index.get(state.job)
-            return [f"write its cmd in {job.source}"] if job is not None else []
-        return [f"exq {stuck_verb(state)} {name}", f"exq retry {name}"] if state.attempt else [f"exq retry {name}"]
-    if state.reason is Reason.HOST_UNKNOWN:
-        hosts = [look.host_of(snapshot, state.job)] if state.status is JobStatus.RUNNING else []
-        return [f"exq hosts{''.join(f' {host}' for host in hosts if host)}"]
-    if state.status is JobStatus.RUNNING:
-        return [f"exq logs -f {name}"]
-    if state.reason is Reason.PAUSED:
-        paused = state.job if state.job in snapshot.ledger.paused else state.project
-        return [f"exq resume {paused}"]
-    if state.reason is Reason.NEEDS_STUCK:
-        return _blockers(snapshot, state)
-    if state.reason is Reason.NO_FREE_GPU:
-        return ["exq status"]  # it shows all GPUs with who uses them
-    return []
-
-
-def _blockers(snapshot: Snapshot, state: JobState) -> list[str]:
-    """The stuck job that stands in the way."""
-    for other in look.jobs_of(snapshot, state.project):
-        if other.status is JobStatus.STUCK:
-            name = _name(snapshot, other)
-            no_command = other.reason is Reason.NO_COMMAND
-            return [f"exq why {name}"] if no_command else [f"exq why {name}", f"exq retry {name}"]
-    return []

@@ -32,6 +32,8 @@ _MEANINGS: dict[Reason, str] = {
     Reason.WAVE_NOT_SETTLED: "the wave before it is not over",
     Reason.DISK_FULL: "disk full",
     Reason.INPUTS_ELSEWHERE: "what it needs is on another host",
+    Reason.UNCOMMITTED_CODE: "its code has changes that are not committed",
+    Reason.SNAPSHOT_NOT_READY: "the commit it runs from is not there yet",
     Reason.PAUSED: "paused",
     Reason.STOPPED_BY_USER: "stopped by a user",
     Reason.NO_COMMAND: "its spec gives no command",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from reconciler.spec.files import load_specs
@@ -31,6 +31,12 @@ class NothingKept:
         return None
 
     def put(self, path: str, text: str) -> None:
+        return None
+
+    def revision(self, path: str) -> str:
+        return ""
+
+    def note_revisions(self, revisions: Mapping[str, str]) -> None:
         return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import venv
 from contextlib import closing
 
 import pytest
@@ -94,14 +95,41 @@ def test_an_environment_that_cannot_be_set_up(lab: Lab) -> None:
             failure_retry={"delay": 0, "max_attempts": 5},
         )
     )
-    lab.settle(code=3)
+    lab.start()
+    lab.wait_for_status("p/good", "completed")
+    told = {"p/none": ("nowhere", "EnvironmentNameNotFound"), "p/cwd": (f"{lab.work}/missing",)}
+    for key, words in told.items():
+        found = lab.wait_for_status(key, "EnvironmentBroken")
+        assert found["status"] == "pending"
+        assert all(word in found["message"] for word in words), found["message"]
     assert lab.ran() == ["good"]
-    status = lab.status()
-    assert status["p/good"]["status"] == "completed"
-    for key, words in {"p/none": ("nowhere", "EnvironmentNameNotFound"), "p/cwd": (f"{lab.work}/missing",)}.items():
-        assert (status[key]["status"], status[key]["reason"]) == ("stuck", "EnvironmentBroken")
-        assert all(word in status[key]["message"] for word in words), status[key]["message"]
-        assert not lab.attempt(key, 2).exists(), "the same would only happen again"
+    refused = lab.exq("retry", "p/good", code=1).stderr
+    assert "completed" in refused
+
+    (lab.work / "envs" / "nowhere" / "bin").mkdir(parents=True)
+    (lab.work / "missing").mkdir()
+    lab.exq("retry", "p/none", "p/cwd")
+    for key in told:
+        assert lab.wait_for_status(key, "completed")["attempts"] == 2, "one that told, and one that was asked for"
+
+
+def test_one_broken_environment_and_many_jobs(lab: Lab) -> None:
+    """What its first wave tells holds the others back; none of them is stuck, and all run once it is mended."""
+    jobs = {f"j{number:02}": {"cmd": f"echo j{number:02} >>ran"} for number in range(40)}
+    lab.spec(project(jobs, max_parallel=4, venv=".venv", launcher="process"))
+    lab.start()
+    held = lab.wait_for_status("p/j39", "EnvironmentBroken")
+    assert "the virtual environment .venv is not there (attempt 1 of p/j0" in held["message"]
+    lab.wait("it to be quiet", lambda: sum(job["attempts"] for job in lab.status().values()) == 4)
+    assert {job["status"] for job in lab.status().values()} == {"pending"}
+    why = lab.exq("why", "j39").stdout
+    assert "next try at" in why and "exq doctor, exq retry j0" in why
+
+    venv.create(lab.work / ".venv")
+    lab.exq("retry", "j00")
+    lab.wait("all to be completed", lambda: all(job["status"] == "completed" for job in lab.status().values()))
+    assert sorted(lab.ran()) == sorted(jobs)
+    assert all(job["attempts"] <= 2 for job in lab.status().values())
 
 
 def test_folders_with_hostile_names(lab: Lab) -> None:

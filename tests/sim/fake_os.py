@@ -252,6 +252,11 @@ class FakeOs:
 
     lstat = stat
 
+    def readlink(self, path: str | os.PathLike[str]) -> str:
+        """There are no links in this world."""
+        self.stat(path)
+        raise OSError(errno.EINVAL, "Invalid argument", os.fspath(path))
+
     def chmod(self, path: str, mode: int) -> None:
         self.m.disk.get(path).mode = mode
 

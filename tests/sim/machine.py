@@ -75,6 +75,9 @@ class Start:
         return self.attempt.rpartition("/")[0]
 
 
+UPTIME_AT_START_S = 1000.0
+
+
 class Machine:
     """All the truth. `violations` is what the oracles found wrong."""
 
@@ -98,7 +101,7 @@ class Machine:
         """The last answer of each tool: what a stale one says again."""
         self.files: dict[str, tuple[bytes, float] | None] = {}
         """What the last read of each file gave: what a stale one gives again. A file server may be that late."""
-        self.uptime = 1000.0
+        self.uptime = UPTIME_AT_START_S
         self.offset = 1_700_000_000.0
         self.boot = 1
         self.disk = Disk(self.rng)
@@ -118,6 +121,8 @@ class Machine:
         """The state folder and attempt that the agent is killing."""
         self.forgotten: set[str] = set() if beside is None else beside.forgotten
         """Hosts that a user gave up: what runs there may run elsewhere, too."""
+        self.vain_setups = 0
+        """Attempts whose environment was broken."""
         self.ledger_lost = False
         """With an attempt folder lost in a power failure too, nothing is left that knows of an attempt."""
         self.frozen = False

@@ -257,7 +257,7 @@ def _requeue_before_delay() -> list[Patch]:
 
 
 def _broken_spec_is_empty() -> list[Patch]:
-    return [(product.specs.SpecFolder, "_good", lambda self, path: ("", None))]
+    return [(product.specs.Intake, "good", lambda self, name: ("", None))]
 
 
 def _old_outputs_count() -> list[Patch]:
@@ -384,6 +384,35 @@ def _far_verdicts_are_not_repeated() -> list[Patch]:
     return [(tick, "repeat_far_verdicts", lambda world, snapshot: None)]
 
 
+def _broken_environments_hold_nobody() -> list[Patch]:
+    return [(module("planner.launch"), "setups_in_vain", lambda *_args, **_more: {})]
+
+
+def _a_broken_environment_is_final() -> list[Patch]:
+    review = module("planner.review")
+    real = review.retry_at
+
+    def retry_at(path: str, verdict: Any, *rest: Any) -> Any:
+        return None if verdict.reason is Reason.ENVIRONMENT_BROKEN else real(path, verdict, *rest)
+
+    return [(review, "retry_at", retry_at)]
+
+
+def _the_wave_that_broke_is_followed_by_the_next() -> list[Patch]:
+    """What this very plan settles does not count yet."""
+    environments = module("planner.environments")
+    real = environments._failures
+
+    def failures(draft: Any) -> Any:
+        actions, draft.actions = draft.actions, []
+        try:
+            return real(draft)
+        finally:
+            draft.actions = actions
+
+    return [(environments, "_failures", failures)]
+
+
 MUTANTS = {
     mutant.name: mutant
     for mutant in (
@@ -414,6 +443,9 @@ MUTANTS = {
         Mutant("exit code 0 is enough", "planner", _exit_code_is_enough, ("flash",)),
         Mutant("the last plan is kept too long", "loop", _keep_the_last_plan, ("plain",)),
         Mutant("what ignores SIGTERM is never forced", "planner", _kill_never_forces, ("hang",)),
+        Mutant("broken environments hold nobody back", "planner", _broken_environments_hold_nobody, ("broken",)),
+        Mutant("a broken environment is final", "planner", _a_broken_environment_is_final, ("broken",)),
+        Mutant("a broken wave is followed", "planner", _the_wave_that_broke_is_followed_by_the_next, ("broken",)),
         Mutant("verdicts are not repeated after a crash", "loop", _verdicts_are_not_repeated, ("plain",)),
         Mutant("a silent host is an empty one", "loop", _silent_host_is_empty, ("silent",)),
         Mutant("jobs of a silent host are started elsewhere", "planner", _elsewhere_at_once, ("forget",)),

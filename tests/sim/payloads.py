@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 
-from tests.sim.machine import Machine, Process, Script
+from tests.sim.machine import UPTIME_AT_START_S, Machine, Process, Script
 
 GPU_MIB = 9_000
 OOM_TEXT = (
     'Traceback (most recent call last):\n  File "train.py", line 3, in <module>\n'
     "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.\n"
 )
+SETUP_TEXT = "the conda environment sim cannot be activated"
 ERROR_TEXT = 'Traceback (most recent call last):\n  File "train.py", line 9, in <module>\nValueError: no such data\n'
 
 
@@ -59,6 +60,8 @@ class Payload:
 
     def script(self, process: Process) -> Script:
         self.process = process
+        if self.kind == "lame" and self.machine.uptime - UPTIME_AT_START_S < self.number:
+            return (yield from self._cannot_be_set_up())
         self.machine.user_code_starts(process)
         process.gpus = dict.fromkeys(self.gpus, GPU_MIB)
         self._log("begin\n")
@@ -101,6 +104,19 @@ class Payload:
         yield self.seconds
         self._log(ERROR_TEXT)
         return 1
+
+    def _cannot_be_set_up(self) -> Script:
+        """What job.sh does before it comes to the command."""
+        yield 0.5
+        self.machine.vain_setups += 1
+        inode = self.machine.disk.create(f"{self.folder}/setup_failed")
+        self.machine.disk.write(inode, f"{SETUP_TEXT}\n".encode())
+        self._log(f"exq: {SETUP_TEXT}\n")
+        return 96
+
+    def _lame(self) -> Script:
+        """Its environment is broken until NUMBER seconds from the start."""
+        return (yield from self._ok())
 
     def _flaky(self) -> Script:
         """Exit 1 the first NUMBER times that it runs."""

@@ -63,12 +63,16 @@ def _specs() -> Any:
     reading = _copy("spec/reading")
     reading.os = OS
     reading.distrust = lambda *_: ""  # whose file it is, the simulation does not ask
+    intake = _copy("spec/intake")
+    intake.load_text = cache(intake.load_text)  # pure, and the same few texts in every run
+    intake.digest_of = lru_cache(maxsize=1 << 12)(intake.digest_of)
     module = _copy("spec/files")
     module.os = OS
+    module.Intake, module.load_text, module.digest_of = intake.Intake, intake.load_text, intake.digest_of
+    for name in ("version_of", "one_project_each", "desired_of"):
+        setattr(module, name, getattr(intake, name))
     module.stamp_of, module.read_spec, module.Unreadable = reading.stamp_of, reading.read_spec, reading.Unreadable
     module.git_folder = lambda _folder: None
-    module.load_text = cache(module.load_text)  # pure, and the same few texts in every run
-    module._digest = lru_cache(maxsize=1 << 12)(module._digest)
     return module
 
 
@@ -168,7 +172,7 @@ class SimAgent(agent.Agent):  # type: ignore[misc, name-defined]
     """The real agent behind one more operation: the request itself can get lost, hang or be answered wrongly."""
 
     def __init__(self, state_folder: str) -> None:
-        super().__init__(state_folder, {"screen": "screen", "nvidia_smi": "nvidia-smi"})
+        super().__init__(state_folder, {"screen": "screen", "nvidia_smi": "nvidia-smi", "helpers": {}})
         self._last: dict[str, dict[str, Any]] = {}
 
     def handle(self, request: dict[str, Any]) -> dict[str, Any]:

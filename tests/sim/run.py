@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from reconciler.loop.run import RESYNC_S, SPOOL, _full_every_s, _hosts_of, finished
-from reconciler.model.enums import JobStatus, RequestKind
+from reconciler.model.enums import JobStatus, Reason, RequestKind
 from reconciler.model.facts import Unknown
 from tests.sim import oracles, product
 from tests.sim.daemon import Daemon, Database
@@ -325,4 +325,6 @@ class Run:
         assert daemon.snapshot is not None
         daemon.next_at = machine.uptime + max(0.0, daemon.rest_s())
         silent = any(isinstance(view, Unknown) for view in daemon.snapshot.observed.hosts.values())
-        return finished(daemon.snapshot) and not (daemon.done or self.happenings or silent)
+        # a loop that goes on looks whether the environment is mended
+        tried = any(state.reason is Reason.ENVIRONMENT_BROKEN for state in daemon.snapshot.plan.states.values())
+        return finished(daemon.snapshot) and not (daemon.done or self.happenings or silent or tried)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from reconciler.model.enums import JobStatus
 
 if TYPE_CHECKING:
     from tests.sim.run import Run
 
 Happening = Callable[["Run"], None]
+
+USER_LOOKS_EVERY_S = 5.0
+USER_LOOKS_UNTIL_S = 300.0
 
 HEAD = "project: {name}\ncwd: /sim\ngpus: {gpus}\nmax_parallel: {slots}\n"
 ONE_TRY, TWO_TRIES = "max_attempts: 1", "max_attempts: 2"
@@ -100,6 +106,20 @@ def _request(kind: str, target: str) -> Happening:
     return happen
 
 
+def _retry_once_stuck(target: str) -> Happening:
+    """The user looks from time to time, and asks for another try when nothing happens by itself any more."""
+
+    def happen(run: Run) -> None:
+        snapshots = [daemon.snapshot for daemon in run.daemons if daemon.snapshot is not None]
+        states = [snapshot.plan.states.get(target) for snapshot in snapshots]
+        if any(state is not None and state.status is JobStatus.STUCK for state in states):
+            run.request("retry", target)
+        elif run.elapsed < USER_LOOKS_UNTIL_S:
+            insort(run.happenings, (run.elapsed + USER_LOOKS_EVERY_S, happen), key=lambda entry: entry[0])
+
+    return happen
+
+
 def _jump(seconds: float) -> Happening:
     def happen(run: Run) -> None:
         run.machine.offset += seconds
@@ -160,6 +180,17 @@ def _started_on(host: str, job: str) -> Happening:
     return happen
 
 
+def _few_setups(most: int) -> Happening:
+    """Jobs whose environment is broken are not all tried."""
+
+    def happen(run: Run) -> None:
+        # what a fault makes exq forget, it has to find out again: at most a wave of two
+        if run.machine.vain_setups > most + 2 * len(run.plan.hit):
+            run.machine.wrong(f"S6: {run.machine.vain_setups} attempts could not be set up, {most} are enough")
+
+    return happen
+
+
 PLAIN = spec("plain", {"a": "ok 2", "b": "ok 3", "c": "fail 1"})
 PHASES = (
     HEAD.format(name="two", gpus="none", slots=2)
@@ -201,6 +232,13 @@ SCENARIOS = {
             "out of GPU memory, then retried",
             {"oom.yaml": spec("oom", {"a": "oom 2 1", "b": "oom 1 9", "c": "ok 2"}, gpus="all", slots=2)},
             gpus=2,
+        ),
+        Scenario(
+            "broken",
+            "an environment is broken for a while: few find that out, no try is used up, and all run in the end",
+            {"broken.yaml": spec("broken", dict.fromkeys("abcdef", "lame 2 40"))},
+            # a wave of two, and one more after 30 s
+            happenings=((39.0, _few_setups(3)),),
         ),
         Scenario(
             "stale",
@@ -299,7 +337,7 @@ SCENARIOS = {
                 (1.5, _request("pause", "ask")),
                 (6.0, _request("resume", "ask")),
                 (14.0, _request("retry", "ask/a")),
-                (40.0, _request("retry", "ask/c")),
+                (40.0, _retry_once_stuck("ask/c")),
             ),
         ),
         Scenario(

@@ -18,6 +18,7 @@ from reconciler.model.plan import Kill, Launch
 from reconciler.model.spec import Desired, Placement
 from reconciler.planner.backoff import counted_attempts
 from reconciler.planner.limits import CLOCK_DOUBT_S, SESSION_GRACE_S
+from reconciler.planner.needs import needs
 from reconciler.planner.plan import plan
 from reconciler.planner.reap import reap_ended
 from tests.sim import product
@@ -311,3 +312,53 @@ def test_only_what_may_have_heard_it_counts_as_asked_to_end(kind: str | None, co
 )
 def test_acts_on_hosts(case: Case) -> None:
     assert run_case(case)[1] == []
+
+
+# 34: another controller's attempt of the same number could not be taken in at once: it was then judged as one's own
+
+
+def test_what_is_not_from_ones_own_launch_is_taken_in_before_it_is_judged() -> None:
+    spec = make.desired(make.project(make.job("a", outputs=("a.out",))))
+    doubtful = make.attempt(launched=False, outputs_before=("there before",))
+    leftovers = {"p/a": make.outputs("there before")}
+    ledger = make.ledger(make.record(doubtful))
+    for another, kinds in ((True, [ActionKind.ADOPT]), (False, [ActionKind.FAIL])):
+        facts = {doubtful.path: make.ended(another=another)}
+        result = plan(spec, make.observed(make.seen(spec, attempts=facts, outputs=leftovers)), ledger, make.NOW)
+        assert [action.kind for action in result.actions] == kinds
+
+
+@pytest.mark.parametrize(("launched", "asked"), [(False, True), (True, False)])
+def test_whose_an_attempt_is_is_asked_where_its_launch_is_in_doubt(launched: bool, asked: bool) -> None:
+    doubtful = make.attempt(launched=launched)
+    wanted = needs(
+        make.desired(make.project(make.job("a"))), make.ledger(make.record(doubtful)), None, "local", full=False, turn=0
+    )
+    assert [need.meant is not None for need in wanted.attempts] == [asked]
+
+
+@pytest.mark.parametrize(
+    ("intent", "another"),
+    [
+        (None, False),
+        (b'{"intended_at": 7.5, "daemon": "d1", "generation": "g1", "number": 1}\n', False),
+        (b'{"intended_at": 7.5, "daemon": "d2", "generation": "g1"}\n', True),
+        (b'{"intended_at": 7.25, "daemon": "d1", "generation": "g1"}\n', True),
+        (b'{"intended_at"\n', True),
+        (b'{"intended_at"', False),  # never completed: that launch has not taken place
+    ],
+)
+def test_the_agent_tells_launches_apart(intent: bytes | None, another: bool) -> None:
+    run = Run(ALL["far"])
+    host = run.fleet.machines["a"]
+    folder = "/home/u/.local/state/exq/attempts/p/a/1"
+    host.disk.put(f"{folder}/job.sh", b"")
+    if intent is not None:
+        host.disk.put(f"{folder}/intent.json", intent)
+    with OS.on(host):
+        agent = product.agent.Agent("/home/u/.local/state/exq", {})
+        meant = {"intended_at": 7.5, "daemon": "d1", "generation": "g1"}
+        reply = agent.handle({"op": "probe", "attempts": [{"path": "p/a/1", "meant": meant}]})
+        unasked = agent.handle({"op": "probe", "attempts": [{"path": "p/a/1", "meant": None}]})
+    assert reply["attempts"]["p/a/1"]["another"] is another
+    assert "another" not in unasked["attempts"]["p/a/1"]

@@ -13,6 +13,7 @@ from tests.sim.scenarios import ALL, SCENARIOS
 PAIRS_IN_CI = 400
 SHARDS = {"names": 3, "oom": 3, "hang": 3, "projects": 3, "stale": 2, "shared": 2, "edits": 2, "states": 2, "full": 2}
 SHARDS.update({"far": 3, "silent": 4, "controllers": 3, "clock": 4, "forget": 5, "two-hosts": 2, "fetch": 2})
+SHARDS["broken"] = 2
 """Long scenarios are cut into parts, so that two workers end at about the same time."""
 
 PARTS = [(name, part) for name in SCENARIOS for part in range(SHARDS.get(name, 1))]

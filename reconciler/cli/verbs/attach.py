@@ -32,7 +32,7 @@ def run(args: Namespace, context: Context) -> int:
     key, host, session = _look(args.job, context)
     # -r refuses a session that is attached elsewhere; -x shares it
     how = "-x" if session.state is SessionState.ATTACHED else "-r"
-    command = [context.env.get("SCREEN") or "screen", how, session.address]
+    command = [context.settings().screen, how, session.address]
     if host is not None:
         command = _over_ssh(host, command, context)
     if context.json:
@@ -61,9 +61,7 @@ def _over_ssh(host: str, command: list[str], context: Context) -> list[str]:
     """What runs a command on another machine, in this terminal."""
     from shlex import quote
 
-    from reconciler.host.ssh.config import CONFIG_VARIABLE
-
-    config = context.env.get(CONFIG_VARIABLE)
+    config = context.settings().ssh_config
     return ["ssh", *(["-F", config] if config else []), "-t", host, *map(quote, command)]
 
 

@@ -70,6 +70,8 @@ def _json(job: Job) -> dict[str, Any]:
         "cwd": job.cwd,
         "env": dict(job.env),
         "conda": job.conda,
+        "venv": job.venv,
+        "runner": job.runner,
         "gpus": job.gpus,
         "preconditions": [{"type": str(item.kind), "subject": item.subject} for item in job.preconditions],
         "source": job.source,

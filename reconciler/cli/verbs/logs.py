@@ -5,17 +5,24 @@ from __future__ import annotations
 import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from codecs import getincrementaldecoder
 from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reconciler.cli.context import Context, say
 from reconciler.cli.exits import OK, USAGE, CliError
-from reconciler.cli.logfile import AttemptLog, Log, attempts_of, follow, keys_with_attempts
+from reconciler.cli.logfile import AttemptLog, CollectedLog, Log, attempts_of, follow, keys_with_attempts
 from reconciler.cli.look import look_in, look_now, looking, say_if_shared
-from reconciler.cli.output import print_json
+from reconciler.cli.output import json_text
 from reconciler.cli.resolve import Names, listed, resolve_job
 from reconciler.model.enums import JobStatus
 from reconciler.store.errors import StoreError
 from reconciler.store.paths import StatePaths
+
+if TYPE_CHECKING:
+    from reconciler.loop import World
+    from reconciler.model.ledger import AttemptRecord, JobRecord
 
 EXAMPLES = """\
   exq logs s42_N64            all its newest attempt wrote
@@ -51,9 +58,13 @@ def run(args: Namespace, context: Context) -> int:
 
 
 def _print(log: Log, args: Namespace) -> None:
-    text, offset = log.tail(args.lines)
+    pieces = log.pieces(args.lines)
+    text, offset = next(pieces)
     say(f"{log.job}, attempt {log.number}, {log.place}")
     _write(text)
+    for piece in pieces:
+        _write(piece[0])
+        offset = piece[1]
     if args.follow:
         for added in follow(log, offset, time.sleep):
             _write(added)
@@ -90,6 +101,7 @@ def _may_be_followed(newest: AttemptLog) -> bool:
 def _elsewhere(word: str, number: int | None, context: Context, opened: ExitStack) -> Log:
     from reconciler import loop
     from reconciler.cli.remotelog import RemoteLog
+    from reconciler.view.words import host_once
 
     paths = StatePaths(context.state)
     world = opened.enter_context(loop.open_world(context.specs, context.state, writable=False, env=context.env))
@@ -107,7 +119,28 @@ def _elsewhere(word: str, number: int | None, context: Context, opened: ExitStac
     chosen = numbers[-1] if number is None else number
     if chosen not in numbers:
         raise CliError(f"{key} has no attempt {number}", f"its attempts: {listed([str(each) for each in numbers])}")
-    return here[chosen] if chosen in here else RemoteLog(world, there[chosen])
+    if chosen in here:
+        return here[chosen]
+    log = RemoteLog(world, there[chosen])
+    copy = _collected(world, jobs[key], there[chosen])
+    silence = log.silence() if copy is not None else None
+    if copy is None or silence is None:
+        return log
+    say(f"{host_once(f'{copy.host}: {silence}')}; this is the copy that was collected")
+    return copy
+
+
+def _collected(world: World, record: JobRecord, attempt: AttemptRecord) -> CollectedLog | None:
+    """The copy of its log on this machine, where the specs still name the folder of it."""
+    from reconciler.host.destination import collected_log
+    from reconciler.model.ledger import COLLECTED
+
+    if not any(copy.place == COLLECTED and copy.attempt == attempt.number for copy in record.copies):
+        return None
+    project = look_in(world, hosts=()).desired.projects.get(record.key.partition("/")[0])
+    places = collected_log(record.key, project.collect) if project is not None and project.collect else ()
+    found = next((path for path in (Path(place).expanduser() for place in places) if path.is_file()), None)
+    return None if found is None else CollectedLog(record.key, attempt.number, attempt.host, found, attempt.exit_code)
 
 
 def _key_from_specs(word: str, context: Context) -> str:
@@ -125,18 +158,25 @@ def _no_attempt(key: str, context: Context) -> CliError:
 
 
 def _print_json(log: Log, lines: int | None) -> None:
-    text, offset = log.tail(lines)
-    print_json(
-        {
-            "schema": "exq.logs/v1",
-            "job": log.job,
-            "attempt": log.number,
-            **log.where,
-            "ended": log.ended(),
-            "size_bytes": offset,
-            "text": text.decode("utf-8", errors="replace"),
-        }
-    )
+    """One document, printed as the log is read: that may be huge."""
+    indent = 2 if sys.stdout.isatty() else None
+    gap, end = ("\n  ", "\n") if indent else (" ", "")
+    pieces = log.pieces(lines)
+    text, size = next(pieces)
+    head = {"schema": "exq.logs/v1", "job": log.job, "attempt": log.number, **log.where, "ended": log.ended()}
+    print(json_text(head, indent).rstrip("}\n"), end=f',{gap}"text": "')
+    decoder = getincrementaldecoder("utf-8")("replace")
+    _print_inside(decoder.decode(text))
+    for piece in pieces:
+        _print_inside(decoder.decode(piece[0]))
+        size = piece[1]
+    _print_inside(decoder.decode(b"", final=True))
+    print(f'",{gap}"size_bytes": {size}{end}}}')
+
+
+def _print_inside(text: str) -> None:
+    """Between the quotes of a JSON text."""
+    print(json_text(text)[1:-1], end="")
 
 
 def _write(text: bytes) -> None:

@@ -30,10 +30,14 @@ EXAMPLES = """\
   exq run                  until it is stopped; jobs go on without it
   exq run --until-settled  until every job is completed or stuck
   exq run --once           one step
+  exq run --plan-only      the plan alone, as exq diff has it: nothing is changed
   exq run --detach         in the background, where there is no systemd; `exq service install` is better"""
 
 HOST_PATIENCE_S = 1.0
 """How long one step waits for a host behind a connection. Its answer is used when it comes; others are not held up."""
+
+FIRST_FETCH_S = 20.0
+"""How long the first look waits for specs that come from elsewhere; after that they are as they were."""
 
 WHOLE_SPECS_POLL_S = 0.1
 WHOLE_SPECS_TRIES = 50
@@ -44,19 +48,36 @@ def add_arguments(parser: ArgumentParser) -> None:
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--once", action="store_true", help="carry out one plan and end")
     group.add_argument("--until-settled", action="store_true", help="end when every job is completed or stuck")
+    group.add_argument("--plan-only", action="store_true", help="print the plan and end: nothing is changed, or locked")
     parser.add_argument("--detach", action="store_true", help="go on in the background, once the loop has begun")
     parser.add_argument("-q", "--quiet", action="store_true", help="print what goes wrong and the summary only")
+    parser.add_argument("--exit-code", action="store_true", help="with --plan-only: as that of exq diff")
 
 
 def run(args: Namespace, context: Context) -> int:
     """Print the plan, carry it out, print what became of it. Raises `CliError` with 75 when another loop runs."""
-    if args.detach and args.once:
-        raise CliError("one step needs no background: --once and --detach do not go together", "", USAGE)
+    if args.exit_code and not args.plan_only:
+        raise CliError("--exit-code is about a plan alone: exq run --plan-only --exit-code", "", USAGE)
+    if args.detach and (args.once or args.plan_only):
+        one = "--once" if args.once else "--plan-only"
+        raise CliError(f"one step needs no background: {one} and --detach do not go together", "", USAGE)
+    if args.plan_only:
+        return _plan_only(args, context)
     if args.detach:
         from reconciler.cli.detach import detached
 
         return detached(context, lambda send: _run(args, context, Supervisor(send)))
     return _run(args, context, systemd_supervisor(context.env))
+
+
+def _plan_only(args: Namespace, context: Context) -> int:
+    """What a loop prints first, by the eyes of `exq diff`: no state folder is made, and a running loop is no matter."""
+    from reconciler.cli.look import look_now
+    from reconciler.cli.verbs import diff
+
+    snapshot = look_now(context)
+    progress_for(context, quiet=args.quiet).plan(snapshot)
+    return diff.exit_code(snapshot, asked=args.exit_code)
 
 
 def _run(args: Namespace, context: Context, supervisor: Supervisor) -> int:
@@ -73,15 +94,16 @@ def _run(args: Namespace, context: Context, supervisor: Supervisor) -> int:
     with world:
         if not args.once:  # one step alone is for all hosts
             world.patience_s = HOST_PATIENCE_S
-        before = _look_when_specs_are_whole(world)
+        world.fetch_source(FIRST_FETCH_S)
+        before = look_when_specs_are_whole(world)
         progress.plan(before)
         after, stopped_by = _loop(world, args, progress, news, supervisor)
         supervisor.stopping()
         progress.end(after, fresh_summaries(world, before, after))
-    return _stopped(stopped_by, args, after) if stopped_by is not None else exit_code(after, args)
+    return _stopped(stopped_by, args, after) if stopped_by is not None else exit_code(after)
 
 
-def _look_when_specs_are_whole(world: World) -> Snapshot:
+def look_when_specs_are_whole(world: World) -> Snapshot:
     """The first look. A file that was saved just now counts as half-written for a moment: that is waited for."""
     from reconciler import loop
 
@@ -118,6 +140,8 @@ def _loop(
 
     def reload() -> None:
         supervisor.reloading()
+        if world.sources is not None:
+            world.sources.refresh()
         waker.wake("reload")
 
     def report(snapshot: Snapshot, done: Sequence[Done]) -> None:
@@ -136,7 +160,7 @@ def _loop(
         return snapshot, signals.received
 
 
-def exit_code(snapshot: Snapshot, args: Namespace) -> int:
+def exit_code(snapshot: Snapshot) -> int:
     """1 when some spec file is broken, 3 when it settled with a job that did not complete, else 0."""
     if has_errors(snapshot):
         return PROBLEM

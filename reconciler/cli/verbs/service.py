@@ -183,7 +183,7 @@ def _logs(args: Namespace, context: Context) -> int:
 
 
 def _loop_log(context: Context) -> Path:
-    from reconciler.cli.detach import LOG
+    from reconciler.cli.looplog import LOG
 
     return context.state / LOG
 

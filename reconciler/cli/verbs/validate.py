@@ -26,6 +26,8 @@ class Checked:
     path: str
     projects: tuple[Project, ...]
     errors: tuple[SpecError, ...]
+    is_settings: bool = False
+    """It is exq.yaml."""
 
     @property
     def ok(self) -> bool:
@@ -50,19 +52,37 @@ def run(args: Namespace, context: Context) -> int:
 
 
 def _check_files(paths: Sequence[str]) -> tuple[list[Checked], list[SpecError]]:
-    from reconciler.spec.files import load_file
-
     checked = []
     for path in paths:
         if Path(path).is_dir():
             raise CliError(f"{path} is a folder", f"exq --specs {path} validate checks all files of it")
-        project, errors = load_file(Path(path))
-        checked.append(Checked(path, (project,) if project else (), errors))
+        checked.append(_check_file(path))
     return checked, []
+
+
+def _check_file(path: str) -> Checked:
+    from reconciler.spec.files import load_file
+    from reconciler.spec.reading import RESERVED
+
+    if Path(path).name in RESERVED:
+        return Checked(path, (), _settings_errors(path), is_settings=True)
+    project, errors = load_file(Path(path))
+    return Checked(path, (project,) if project else (), errors)
+
+
+def _settings_errors(path: str) -> tuple[SpecError, ...]:
+    from reconciler.spec.exq_yaml import read_product_settings
+    from reconciler.spec.reading import Unreadable, read_spec
+
+    try:
+        return read_product_settings(read_spec(Path(path)), path)[1]
+    except Unreadable as error:
+        return (SpecError(path, 0, 0, str(error)),)
 
 
 def _check_folder(context: Context) -> tuple[list[Checked], list[SpecError]]:
     desired = load_fresh(context)
+    settings = context.settings_file()[1]
     projects = desired.projects.values()
     checked = [
         Checked(
@@ -72,7 +92,10 @@ def _check_folder(context: Context) -> tuple[list[Checked], list[SpecError]]:
         )
         for file in desired.files
     ]
-    paths = {file.path for file in desired.files}
+    if settings.is_there:
+        own = tuple(error for error in settings.errors if error.path == str(settings.path))
+        checked.append(Checked(str(settings.path), (), own, is_settings=True))
+    paths = {file.path for file in checked}
     return checked, [error for error in desired.errors if error.path not in paths]
 
 
@@ -88,6 +111,8 @@ def _print(checked: Sequence[Checked], loose: Sequence[SpecError]) -> None:
 def _verdict(file: Checked) -> str:
     if not file.ok:
         return plural(sum(not error.warning for error in file.errors), "error")
+    if file.is_settings:
+        return "ok"
     jobs = sum(len(phase.jobs) for project in file.projects for phase in project.phases)
     phases = sum(len(project.phases) for project in file.projects)
     return f"ok, {plural(jobs, 'job')} in {plural(phases, 'phase')}"

@@ -9,8 +9,8 @@ import shutil
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from shlex import quote
 
+from reconciler.host.ssh.by_hand import config_file, ssh_to
 from reconciler.host.ssh.trouble import SshTrouble
 from reconciler.model.connection import Trouble, TroubleKind
 from reconciler.parse.ssh_config import (
@@ -25,8 +25,6 @@ from reconciler.parse.ssh_config import (
     parse_options,
 )
 
-CONFIG_VARIABLE = "EXQ_SSH_CONFIG"
-"""Names a configuration file to use in place of the user's, as `ssh -F FILE` does."""
 CONNECT_TIMEOUT_S = 10.0
 ASK_TIMEOUT_S = 20.0
 JUMPS_MAX = 8
@@ -59,8 +57,7 @@ class Target:
     @property
     def ssh_command(self) -> str:
         """What the user types to enter it by hand."""
-        config = os.environ.get(CONFIG_VARIABLE)
-        return f"ssh -F {quote(config)} {quote(self.name)}" if config else f"ssh {quote(self.name)}"
+        return ssh_to(self.name)
 
     @property
     def place(self) -> str:
@@ -104,7 +101,7 @@ def _ask_ssh(ssh: str, stop: Jump) -> str:
     import subprocess
 
     argv = [ssh, "-G"]
-    config = os.environ.get(CONFIG_VARIABLE)
+    config = config_file()
     argv += ["-F", config] if config else []
     argv += ["-l", stop.user] if stop.user else []
     argv += ["-p", str(stop.port)] if stop.port else []
@@ -128,16 +125,18 @@ def _ask_ssh(ssh: str, stop: Jump) -> str:
 
 
 def _ask_library(stop: Jump) -> Iterator[str]:
-    """The same lines without an ssh client: paramiko reads the files, though without Include."""
+    """The same lines without an ssh client."""
     import paramiko
 
-    config = os.environ.get(CONFIG_VARIABLE)
+    from reconciler.host.ssh.files import SYSTEM_CONFIG, look_up
+
+    config = config_file()
     user, _, host = stop.host.rpartition("@")
     found: dict[str, object] = {"hostname": host, "user": getpass.getuser()}
     try:
-        for path in [config] if config else ["/etc/ssh/ssh_config", os.path.expanduser("~/.ssh/config")]:
+        for path in [config] if config else [SYSTEM_CONFIG, os.path.expanduser("~/.ssh/config")]:
             if config or os.path.exists(path):
-                found.update(paramiko.SSHConfig.from_path(path).lookup(host))
+                found.update(look_up(path, host))
     except (OSError, paramiko.SSHException, ImportError, UnicodeDecodeError) as error:
         raise BadConfig(f"{error}") from None
     given = {"user": stop.user or user, "port": stop.port}

@@ -192,7 +192,7 @@ class SshHost:
             "op": "start",
             "wire": agent.VERSION,
             "state": self._settings.get("state"),
-            "settings": {**settings, "shim": wire.shim_text()},
+            "settings": {**settings, "shim": wire.shim_text(), "helpers": wire.helper_texts()},
         }
 
     def _pass_on(self, ask: _Ask, session: Session) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from reconciler.host import agent
 from reconciler.host.ssh import trouble, wire
+from reconciler.host.ssh.by_hand import ssh_to
 from reconciler.host.ssh.closers import Closers
 from reconciler.model.connection import Trouble, TroubleKind
 from reconciler.parse.fields import one_line
@@ -51,6 +52,9 @@ class Session:
         self._began = time.monotonic()
         self._entered: float | None = None
         self._greeting = wire.Greeting()
+        self._hung_up = False
+        """The other side has ended it: that tells more than what became of sending."""
+        self._unsent: Trouble | None = None
         self.connection: Connection | None = None
 
     def begin(self) -> None:
@@ -77,7 +81,7 @@ class Session:
         if self._entered is not None:
             return trouble.slow_agent(self._name, START_LIMIT_S, self._greeting.noise).trouble
         message = f"connecting to {self._name} took longer than {CONNECT_LIMIT_S:g} s"
-        return Trouble(TroubleKind.TIMEOUT, message, f"try it by hand: `ssh {self._name} true`")
+        return Trouble(TroubleKind.TIMEOUT, message, f"try it by hand: `{ssh_to(self._name)} true`")
 
     def _run(self) -> None:
         try:
@@ -90,7 +94,7 @@ class Session:
             reason = one_line(f"{type(error).__name__}: {error}")
             why = Trouble(TroubleKind.PROTOCOL, f"the connection to {self._name} failed ({reason})")
         self.end()
-        self._owner.ended(self, why)
+        self._owner.ended(self, self._unsent or why)
 
     def _live(self) -> Trouble:
         self.connection = self._connect(self._name, self._closers)
@@ -107,6 +111,7 @@ class Session:
                 self._owner.frame(self, message, blob)
             data = stream.read(READ_BYTES)
             if not data:
+                self._hung_up = self._unsent is None
                 return trouble.broken(self._name, *stream.ending()).trouble
             frames = unpacker.feed(data)
 
@@ -153,8 +158,12 @@ class Session:
                 stream.write(piece if len(pieces) == 1 else b"".join(pieces))
                 if last:
                     return
-        except OSError:  # it has ended: the one who reads says so
-            return
+        except Exception as error:  # whatever it is: no request must wait for what will never be sent
+            if self._hung_up or (isinstance(error, OSError) and not isinstance(error, TimeoutError)):
+                return  # it has ended: the one who reads says so
+            reason = one_line(f"{type(error).__name__}: {error}")
+            self._unsent = Trouble(TroubleKind.LOST, f"nothing more can be sent to {self._name} ({reason})")
+            self.end()
 
 
 def _hello(name: str, message: dict[str, Any]) -> dict[str, Any]:

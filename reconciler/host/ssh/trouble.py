@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from shlex import quote
 from typing import TYPE_CHECKING
 
+from reconciler.host.ssh.by_hand import config_shown, ssh_to, ssh_words
 from reconciler.host.ssh.known import Judgement, KnownKey, Standing, fingerprint, known_name
 from reconciler.model.connection import Trouble, TroubleKind
 from reconciler.parse.fields import one_line
@@ -47,10 +48,12 @@ def _who(target: Target) -> str:
 def no_address(target: Target, error: socket.gaierror) -> SshTrouble:
     """The name was not found."""
     reason = (error.strerror or str(error)).rstrip(".").lower()
+    whose = "" if target.host == target.name.rpartition("@")[2] else f" of host {target.name}"
+    ask = f"{ssh_words()} -G {quote(target.name)} | grep hostname"
     return trouble(
         TroubleKind.NAME,
-        f"the name {target.host} of host {target.name} has no address ({reason})",
-        f"check the name, or give it a HostName in ~/.ssh/config: `ssh -G {quote(target.name)} | grep hostname`",
+        f"the name {target.host}{whose} has no address ({reason})",
+        f"check the name, or give it a HostName in {config_shown()}: `{ask}`",
     )
 
 
@@ -191,17 +194,17 @@ def no_agent(name: str, exit_status: int | None, stderr: str, noise: str) -> Ssh
         return trouble(
             TroubleKind.NO_PYTHON,
             f"there is no python3 to run on {name}{_quoted(said)}",
-            f"install it there; `ssh {quote(name)} command -v python3` shows what a login without a terminal finds",
+            f"install it there; `{ssh_to(name)} command -v python3` shows what a login without a terminal finds",
         )
     ended = "was ended" if exit_status in (None, -1) else f"ended with exit code {exit_status}"
     message = f"the agent on {name} {ended} before it answered{_quoted(said, last=True)}"
-    return trouble(TroubleKind.AGENT, message, f"try it by hand: `ssh {quote(name)} python3 -V`")
+    return trouble(TroubleKind.AGENT, message, f"try it by hand: `{ssh_to(name)} python3 -V`")
 
 
 def slow_agent(name: str, limit_s: float, noise: str) -> SshTrouble:
     """Logged in, and nothing of the agent within its time."""
     message = f"{name} let us in, but the agent did not start within {limit_s:g} s{_quoted(noise, last=True)}"
-    mend = f"look at what its login files (such as .bashrc) do: `time ssh {quote(name)} true`"
+    mend = f"look at what its login files (such as .bashrc) do: `time {ssh_to(name)} true`"
     return trouble(TroubleKind.STARTUP, message, mend)
 
 

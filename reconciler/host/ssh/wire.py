@@ -59,6 +59,13 @@ def shim_text() -> str:
     return Path(agent.__file__).with_name("shim.sh").read_text(encoding="utf-8")
 
 
+@cache
+def helper_texts() -> dict[str, str]:
+    """The scripts that work beside the agent, by name."""
+    names = ("provenance", "snapshot")
+    return {name: Path(agent.__file__).with_name(f"{name}.py").read_text(encoding="utf-8") for name in names}
+
+
 def pack(message: dict[str, Any], blob: bytes = b"") -> list[bytes]:
     """A frame in pieces to be written one after the other. Raises ValueError or TypeError for what is no JSON."""
     body = json.dumps(message, separators=(",", ":")).encode("utf-8", "surrogatepass")

@@ -88,6 +88,15 @@ def test_the_repository(lab: Lab) -> None:
     assert "merge" in state_of(doctor(lab), "git", None)["message"]
 
 
+@pytest.mark.parametrize(("revision", "status"), [("3f2c1d9", "ok"), ("3f2c1d9-dirty", "warning")])
+def test_specs_that_were_pushed(lab: Lab, revision: str, status: str) -> None:
+    lab.spec(project({"a": "true"}))
+    (lab.specs / ".exq-revision").write_text(revision + "\n")
+    line = state_of(doctor(lab), "git", None)
+    assert line["status"] == status
+    assert f"pushed from another machine, where they were at {revision}" in line["message"]
+
+
 @pytest.mark.needs("screen")
 def test_a_socket_folder_of_the_wrong_mode_is_mended_by_what_is_said(lab: Lab) -> None:
     lab.spec(project({"a": "true"}))

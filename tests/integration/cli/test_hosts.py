@@ -119,6 +119,32 @@ def test_a_silent_host_is_told_of_and_can_be_given_up(fleet: Lab, hosts: Hosts) 
     fleet.exq("run", "--once")
     assert fleet.status()[key]["host"] == "a" or fleet.status()[key]["reason"] == "NoFreeSlot"
     assert "nothing to give up" in fleet.exq("forget-host", "b", "--yes").stderr
+    shown = fleet.exq("status").stdout
+    assert "nothing is started there until it answers" in shown and "left as they are" not in shown
+
+
+def test_of_a_log_that_was_collected_the_copy_is_shown_while_its_host_is_silent(
+    hosts: Hosts, exq_command: list[str]
+) -> None:
+    with closing(Lab([*hosts.enter, *exq_command])) as lab:
+        lab.env.update(hosts.env)
+        job = "  - {id: one, cmd: 'echo héllo; echo x >log', output_check: log}\n"
+        lab.spec(f"project: kept\nssh: b\ncwd: ~/exp\ngpus: none\ncollect: {lab.root}/home\njobs:\n{job}")
+        lab.settle()
+        assert lab.exq("logs", "one").stderr.startswith("kept/one, attempt 1, on b\n")
+        hosts["b"].partition("drop")
+        shown = lab.exq("logs", "one")
+        copy = lab.root / "home" / "kept" / "one" / "attempt-log"
+        assert shown.stdout == "héllo\n", "not the output that has its name"
+        first, second, third = shown.stderr.splitlines()
+        assert "did not answer within 2 s" in first and first.endswith("; this is the copy that was collected")
+        assert second == f"kept/one, attempt 1, the copy of b's log in {copy}"
+        assert third == "attempt 1 has ended: exit 0"
+        found = lab.json("logs", "one", "-n", "1")
+        assert (found["host"], found["path"], found["text"], found["ended"]) == ("b", str(copy), "héllo\n", True)
+        copy.unlink()
+        (copy.parent / "log").unlink()
+        assert "the log of kept/one is on b" in lab.exq("logs", "one", code=1).stderr
 
 
 def test_a_terminal_hears_who_is_waited_for(fleet: Lab, hosts: Hosts) -> None:

@@ -13,6 +13,14 @@ import pytest
 
 from tests.integration.cli.box import Box
 
+WRITTEN = [
+    "specs/example.yaml",
+    "specs/exq.yaml",
+    "specs/spec.schema.json",
+    "specs/settings.schema.json",
+    ".gitignore",
+]
+
 
 def init(box: Box, *args: str) -> dict[str, Any]:
     done = box.exq("init", *args, "--json")
@@ -39,7 +47,7 @@ def box(box: Box) -> Box:
 
 def test_what_it_writes_is_valid_and_runs_to_the_end(box: Box) -> None:
     found = init(box)
-    assert found["written"] == ["specs/example.yaml", "specs/spec.schema.json", ".gitignore"]
+    assert found["written"] == WRITTEN
     checked = box.exq("validate", "--json").json
     assert (checked["ok"], checked["errors"], checked["files"][0]["jobs"]) == (True, [], 4)
     assert box.exq("doctor").code == 0
@@ -59,12 +67,29 @@ def test_the_schema_is_found_without_a_network(box: Box) -> None:
     assert (box.folder / "specs" / path).read_text() == box.exq("schema").out
 
 
+def test_its_settings_say_nothing_until_they_are_uncommented(box: Box) -> None:
+    init(box)
+    settings = box.folder / "specs" / "exq.yaml"
+    lines = settings.read_text().splitlines()
+    assert lines[0] == "# yaml-language-server: $schema=./settings.schema.json"
+    assert (box.folder / "specs" / "settings.schema.json").read_text() == box.exq("schema", "--settings").out
+    assert all(line.startswith("#") or not line for line in lines)
+    assert box.exq("settings", "--json").json["errors"] == []
+    for number, line in enumerate(lines):
+        key = line.removeprefix("# ")
+        if key.startswith(("nvidia_smi:", "screen:", "host_names:", "ssh_config:", "remote_state:", "source: {")):
+            settings.write_text(f"{key}\n")
+            done = box.exq("validate")
+            assert done.code == 0 or key.startswith("source"), (number, line, done.out)
+            assert f"{settings.parent.name}/exq.yaml: ok" in done.out
+
+
 def test_again_it_changes_nothing_and_says_so(box: Box) -> None:
     init(box)
     before = contents(box.folder)
     found = init(box)
     assert found["written"] == []
-    assert [kept["path"] for kept in found["kept"]] == ["specs/example.yaml", "specs/spec.schema.json", ".gitignore"]
+    assert [kept["path"] for kept in found["kept"]] == WRITTEN
     assert contents(box.folder) == before
 
 
@@ -80,7 +105,8 @@ def test_no_example_is_put_beside_specs_that_are_there(box: Box) -> None:
     """A loop that runs would take it up at once."""
     box.spec("project: p\njobs: [{id: a, cmd: 'true'}]\n")
     found = init(box)
-    assert sorted(path.name for path in (box.folder / "specs").iterdir()) == ["p.yaml", "spec.schema.json"]
+    names = ["exq.yaml", "p.yaml", "settings.schema.json", "spec.schema.json"]
+    assert sorted(path.name for path in (box.folder / "specs").iterdir()) == names
     assert "p.yaml" in found["kept"][0]["message"]
 
 
@@ -88,7 +114,7 @@ def test_an_old_schema_is_told_and_kept(box: Box) -> None:
     init(box)
     schema = box.folder / "specs" / "spec.schema.json"
     schema.write_text("{}")
-    (kept,) = [kept for kept in init(box)["kept"] if kept["path"].endswith(".json")]
+    (kept,) = [kept for kept in init(box)["kept"] if kept["path"].endswith("spec.schema.json")]
     assert "exq schema >specs/spec.schema.json" in kept["message"]
     assert schema.read_text() == "{}"
 

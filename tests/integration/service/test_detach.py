@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.exits import HELD, PROBLEM, USAGE
+from reconciler.cli.looplog import MAX_BYTES
 from tests.integration.lab import UNTIL_GO, Lab, is_gone, project
 
 HANGS_UP = signal.SIGHUP
@@ -53,6 +54,23 @@ def test_only_one_runs_and_a_kill_ends_it_and_no_job(lab: Lab) -> None:
     (lab.work / "go").touch()
     lab.wait_for_status("p/a", "completed")
     assert lab.ran() == ["a"]
+
+
+def test_what_it_prints_does_not_grow_without_end(lab: Lab) -> None:
+    log, old = lab.state / "loop.log", lab.state / "loop.log.1"
+    lab.spec(project({"a": UNTIL_GO}, launcher="process"))
+    pid = detach(lab)
+    os.truncate(log, MAX_BYTES + 1)
+    lab.wait("the log to be put aside", old.exists)
+    lab.wait("a new one", lambda: log.exists() and log.stat().st_size < MAX_BYTES)
+    assert old.stat().st_size == MAX_BYTES + 1
+    os.kill(pid, signal.SIGTERM)
+    lab.wait("the loop ends", lambda: is_gone(pid))
+    assert "stopped by SIGTERM" in log.read_text()
+    os.truncate(log, MAX_BYTES + 2)
+    os.kill(detach(lab), signal.SIGTERM)
+    assert old.stat().st_size == MAX_BYTES + 2
+    assert log.stat().st_size < MAX_BYTES
 
 
 def test_it_looks_when_it_is_hung_up_on_and_goes_on(lab: Lab) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 import pytest
 
 from tests.integration.lab import Lab
+from tests.integration.ssh.far import Far
 from tests.integration.ssh.hosts import Hosts
 from tests.integration.ssh.namespaces import cannot
+from tests.integration.ssh.wheelhouse import make_wheelhouse
 
 
 @pytest.fixture
@@ -39,3 +42,17 @@ def new_lab(hosts: Hosts, exq_command: list[str]) -> Iterator[Callable[[], Lab]]
 def lab(new_lab: Callable[[], Lab]) -> Lab:
     """The controller of a test."""
     return new_lab()
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a far machine without a package index needs to install exq."""
+    return make_wheelhouse(tmp_path_factory.mktemp("wheels"))
+
+
+@pytest.fixture
+def bare(tmp_path: Path, exq_command: list[str], wheels: Path) -> Iterator[Far]:
+    """A machine where nothing was ever pushed to."""
+    made = Far(tmp_path, exq_command, wheels)
+    yield made
+    made.close()

@@ -36,8 +36,8 @@ def far_project(hosts: Hosts, *names: str, **settings: object) -> str:
 
 def by_hand(hosts: Hosts, command: str) -> None:
     """Type what was said, on the machine that reaches the hosts."""
-    words = command.replace("ssh ", f"ssh -F {hosts.ssh_config} ", 1)
-    subprocess.run([*hosts.enter, "sh", "-c", words], check=True, timeout=60)
+    assert f"ssh -F {hosts.ssh_config} " in command, "else it would be another ssh that knows no such host"
+    subprocess.run([*hosts.enter, "sh", "-c", command], check=True, timeout=60)
 
 
 def test_a_fit_host(lab: Lab, hosts: Hosts) -> None:

@@ -44,7 +44,7 @@ def test_every_verb_has_its_module(verb: table.Verb) -> None:
 
 @pytest.mark.parametrize(
     ("word", "verb"),
-    [("dif", "diff"), ("Status", "status"), ("apply", "run"), ("kill", "stop"), ("statsu", "status"), ("xyzzy", None)],
+    [("dif", "diff"), ("Status", "status"), ("aply", "apply"), ("kill", "stop"), ("statsu", "status"), ("xyzzy", None)],
 )
 def test_closest_verb(word: str, verb: str | None) -> None:
     assert table.closest_verb(word) == verb

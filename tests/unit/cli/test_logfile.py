@@ -20,11 +20,24 @@ def test_last_lines(
 ) -> None:
     monkeypatch.setattr(logfile, "BLOCK_BYTES", block)
     (tmp_path / "log").write_bytes(text)
-    assert last_lines(tmp_path / "log", count) == (tail, len(text))
+    pieces = list(last_lines(tmp_path / "log", count))
+    assert (b"".join(text for text, _ in pieces), pieces[-1][1]) == (tail, len(text))
+    assert all(len(text) <= block for text, _ in pieces), "a log may be larger than memory"
+
+
+def test_of_a_log_that_grows_what_was_there_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logfile, "BLOCK_BYTES", 2)
+    (tmp_path / "log").write_bytes(b"one\n")
+    pieces = []
+    for piece in last_lines(tmp_path / "log", None):
+        pieces.append(piece)
+        with (tmp_path / "log").open("ab") as file:
+            file.write(b"more\n")
+    assert pieces == [(b"", 0), (b"on", 2), (b"e\n", 4)]
 
 
 def test_a_log_that_is_not_there_yet_is_empty(tmp_path: Path) -> None:
-    assert last_lines(tmp_path / "log", None) == (b"", 0)
+    assert list(last_lines(tmp_path / "log", None)) == [(b"", 0)]
 
 
 def _log(tmp_path: Path) -> AttemptLog:

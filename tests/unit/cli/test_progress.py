@@ -52,7 +52,7 @@ def _mistake(world: Snapshot, *, warning: bool) -> Snapshot:
     ],
 )
 def test_exit_code(world: Snapshot, code: int) -> None:
-    assert verb.exit_code(world, Namespace(once=False, until_settled=True)) == code
+    assert verb.exit_code(world) == code
 
 
 @pytest.mark.parametrize(
@@ -166,4 +166,4 @@ def test_a_host_that_falls_silent_and_comes_back_is_told_of_once(capsys: pytest.
     for view in (up, Unknown("it was not looked at", quiet=True), away, away, up, up):
         progress.tick(replace(snapshot([COMPLETED]), observed=Observed({"b": view})), ())
     said = capsys.readouterr().err.splitlines()
-    assert said == ["! b (10.0.0.7) did not answer; its jobs are left as they are", "b answers again"]
+    assert said == ["! b (10.0.0.7) did not answer; nothing is started there until it answers", "b answers again"]

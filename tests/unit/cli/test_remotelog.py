@@ -15,7 +15,7 @@ from reconciler.cli.logfile import follow
 from reconciler.cli.remotelog import RemoteLog
 from reconciler.host.agent import Agent
 from reconciler.loop import World
-from reconciler.model.ledger import COLLECTED, Copy, JobRecord, Ledger
+from reconciler.model.ledger import JobRecord, Ledger
 from tests.unit.cli.tails import TAILS
 from tests.unit.view import factories as f
 
@@ -76,12 +76,14 @@ def test_tail(
     monkeypatch.setattr(remotelog, "BLOCK_BYTES", block_bytes)
     monkeypatch.setattr(remotelog, "TAIL_BYTES", tail_bytes)
     bench.write(text)
-    assert bench.log().tail(count) == (tail, len(text))
+    pieces = list(bench.log().pieces(count))
+    assert (b"".join(found for found, _ in pieces), pieces[-1][1]) == (tail, len(text))
+    assert count is not None or all(len(found) <= block_bytes for found, _ in pieces)
 
 
 def test_a_log_that_is_not_there_yet_is_empty(bench: Bench) -> None:
-    assert bench.log().tail(None) == (b"", 0)
-    assert bench.log().tail(5) == (b"", 0)
+    assert list(bench.log().pieces(None)) == [(b"", 0)]
+    assert list(bench.log().pieces(5)) == [(b"", 0)]
 
 
 def test_it_is_followed_to_the_end_of_the_attempt(bench: Bench) -> None:
@@ -123,17 +125,15 @@ def test_an_attempt_that_is_given_up_meanwhile_is_over(bench: Bench) -> None:
 def test_a_host_that_does_not_answer_at_first_is_an_error(bench: Bench) -> None:
     bench.agent.answers = False
     with pytest.raises(CliError, match=r"the log of p/a is on b \(10\.0\.0\.7\) did not answer") as caught:
-        bench.log().tail(None)
+        next(bench.log().pieces(None))
     assert caught.value.hint == "exq hosts b"
 
 
-@pytest.mark.parametrize(("attempt", "told"), [(1, "; a copy is collected here: exq why p/a"), (2, "")])
-def test_where_a_collected_copy_is_told(bench: Bench, attempt: int, told: str) -> None:
+def test_whether_it_answers_is_told(bench: Bench) -> None:
+    bench.write(b"x\n")
+    assert bench.log().silence() is None
     bench.agent.answers = False
-    bench.record = JobRecord("p/a", (bench.attempt,), copies=(Copy(COLLECTED, attempt, 2, 900, f.NOW),))
-    with pytest.raises(CliError) as caught:
-        bench.log().tail(None)
-    assert caught.value.hint == f"exq hosts b{told}"
+    assert bench.log().silence() == GONE["error"]
 
 
 def test_what_the_ledger_knows_is_not_asked_for(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""The agent is streamed to hosts as one file: old syntax, standard library only."""
+"""The agent is streamed to hosts as one file, and so are its helpers: old syntax, standard library only."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ import pytest
 
 from reconciler.host import agent
 
-SOURCE = Path(agent.__file__).read_text(encoding="utf-8")
+SENT = ("agent", "provenance", "snapshot")
 
 
-def test_it_parses_as_python_3_6() -> None:
-    ast.parse(SOURCE, feature_version=(3, 6))
+@pytest.fixture(params=SENT)
+def source(request: pytest.FixtureRequest) -> str:
+    return Path(agent.__file__).with_name(f"{request.param}.py").read_text(encoding="utf-8")
+
+
+def test_it_parses_as_python_3_6(source: str) -> None:
+    ast.parse(source, feature_version=(3, 6))
 
 
 def test_newer_syntax_would_be_noticed() -> None:
@@ -22,9 +27,9 @@ def test_newer_syntax_would_be_noticed() -> None:
         ast.parse("if (x := 1): pass", feature_version=(3, 6))
 
 
-def test_it_imports_the_standard_library_alone() -> None:
+def test_it_imports_the_standard_library_alone(source: str) -> None:
     imported = set()
-    for node in ast.walk(ast.parse(SOURCE)):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             imported.update(alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -33,9 +38,9 @@ def test_it_imports_the_standard_library_alone() -> None:
     assert "dataclasses" not in imported  # new in 3.7
 
 
-def test_signatures_need_no_newer_python() -> None:
+def test_signatures_need_no_newer_python(source: str) -> None:
     """They are evaluated where the file runs: no `list[int]`, no `X | None`."""
-    for node in ast.walk(ast.parse(SOURCE)):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef | ast.arg):
             annotation = node.returns if isinstance(node, ast.FunctionDef) else node.annotation
             for part in ast.walk(annotation) if annotation is not None else ():

@@ -50,7 +50,7 @@ OOM, CODE, LOST, BOOTED, LOCK = (
         pytest.param(LOST, (LOST, LOST, CODE), 0.0, id="in-a-row-only"),
         pytest.param(LOCK, (LOCK,) * 50, 15.0, id="a-held-lock-is-waited-for"),
         pytest.param(Reason.STOPPED_BY_USER, (), None, id="stopped"),
-        pytest.param(Reason.ENVIRONMENT_BROKEN, (), None, id="environment"),
+        pytest.param(Reason.ENVIRONMENT_BROKEN, (Reason.ENVIRONMENT_BROKEN,) * 50, 0.0, id="environment-due-at-once"),
     ],
 )
 def test_delay(reason: Reason, earlier: tuple[Reason, ...], at_least_s: float | None) -> None:
@@ -68,7 +68,7 @@ def test_ends_through_no_fault_of_the_job_use_up_none_of_its_tries() -> None:
     assert wait_s(CODE, LOST, CODE, failure=twice) is None
 
 
-@pytest.mark.parametrize("reason", [Reason.STOPPED_BY_USER, Reason.ENVIRONMENT_BROKEN])
+@pytest.mark.parametrize("reason", [Reason.STOPPED_BY_USER])
 def test_final_reasons_are_final_under_any_policy(reason: Reason) -> None:
     assert wait_s(reason, failure=RetryPolicy(1.0, 100)) is None
 

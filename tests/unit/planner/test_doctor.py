@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -215,6 +216,8 @@ def test_a_silent_host(patient: Patient, trouble: Trouble | None, name: str, men
 
 def test_a_command_is_quoted_for_the_other_side() -> None:
     assert there(HERE, "ls 'a b'") == "ls 'a b'"
+    assert there(replace(FAR, ssh="ssh -F lab"), "ls") == "ssh -F lab gpu1 ls"
+    assert silent(replace(FAR, ssh="ssh -F lab"), "it is down", None).mend == "ssh -F lab gpu1 true"
     assert there(Patient("me@gpu 1", False), "ls 'a b'") == "ssh 'me@gpu 1' 'ls '\"'\"'a b'\"'\"''"
 
 
@@ -363,6 +366,24 @@ def test_environments(said: str | Unknown, status: str, mend: str) -> None:
     assert mend in found.mend
     assert bool(found.mend) == bool(mend)
     assert found.jobs == (() if status == "ok" else ("p/a", "p/b"))
+
+
+@pytest.mark.parametrize(
+    ("venv", "said", "mend"),
+    [
+        (".venv", "the virtual environment .venv is not there", "python3 -m venv /home/me/exp/.venv"),
+        ("~/my env", "the virtual environment ~/my env is not there", "python3 -m venv ~/'my env'"),
+        ("/v", "the virtual environment /v is broken: its python is a link to /x", "python3 -m venv --clear /v"),
+        ("/v", "the runner uv was not found: install it, or name it with its path", ""),
+    ],
+)
+def test_a_virtual_environment(venv: str, said: str, mend: str) -> None:
+    patient = patient_of("a", venv=venv, runner="uv run")
+    facts = replace(MACHINE, folders={"/home/me/exp": ""}, environments={"p/a": said})
+    found = only("environment", job_checks(patient, VIEW, facts)).mend
+    assert found == (f"ssh gpu1 {shlex.quote(mend)}" if mend else "")
+    sound = only("environment", job_checks(patient, VIEW, replace(facts, environments={"p/a": ""})))
+    assert sound.message == f"{venv}, uv run can be set up"
 
 
 def test_an_environment_is_not_blamed_for_its_folder() -> None:

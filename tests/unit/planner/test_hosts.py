@@ -152,6 +152,17 @@ class TestUnknownHost:
         assert result.states["p/j0"].reason is Reason.RUNNING
         assert not result.settled
 
+    def test_what_becomes_of_its_jobs_is_true_also_once_it_is_given_up(self) -> None:
+        live = make.record(make.attempt(1, "p/j0", host="a"))
+        project = make.project(*jobs(2), placements=(A, B))
+        result = planned(project, live, views={"a": GONE})
+        assert result.unknown[0] == "a: a is down; its jobs are left as they are"
+        request = Request("r", RequestKind.FORGET_HOST, "a", "me@here", NOW - 1)
+        after = with_requests(make.ledger(live), (request,)).jobs["p/j0"]
+        assert planned(project, after, views={"a": GONE}).unknown == (
+            "a: a is down; nothing is started there until it answers",
+        )
+
     def test_forgetting_it_frees_its_jobs(self) -> None:
         live = make.attempt(1, "p/j0", host="a")
         ended = make.over(1, key="p/j1", host="a", released=False)

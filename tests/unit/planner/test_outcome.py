@@ -107,6 +107,29 @@ def test_a_broken_environment_is_named() -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "log", "expected"),
+    [
+        (96, "conda says no\nexq: no environment x\n", (Reason.ENVIRONMENT_BROKEN, "no environment x")),
+        (96, "exq: no environment x\nand then\n", (Reason.CODE_ERROR, "exit 96: and then")),
+        (1, "exq: no environment x\n", (Reason.CODE_ERROR, "exit 1: exq: no environment x")),
+    ],
+)
+def test_a_broken_environment_is_told_by_the_log_too(code: int, log: str, expected: tuple[Reason, str]) -> None:
+    finding = read(make.ended(code, log_tail=log))
+    assert isinstance(finding, Ended) and (finding.reason, finding.message) == expected
+
+
+def test_a_broken_environment_without_words_has_some() -> None:
+    finding = read(make.ended(96, setup_error=""))
+    assert isinstance(finding, Ended) and finding.message
+
+
+def test_a_broken_environment_is_named_also_where_the_shim_died_before_it_could_record_the_exit() -> None:
+    finding = read(make.vanished(setup_error="no environment dllm"), Unknown("timed out"))
+    assert ended(finding) == (FAILED, Reason.ENVIRONMENT_BROKEN)
+
+
+@pytest.mark.parametrize(
     ("lock", "words"), [("job", "an earlier attempt"), ("gpu:GPU-3", "another job holds GPU GPU-3")], ids=["job", "gpu"]
 )
 def test_a_shim_that_met_a_lock(lock, words) -> None:

@@ -15,16 +15,10 @@ from reconciler.model.spec import Desired
 from reconciler.spec.files import SpecFolder, load_file, load_specs
 from reconciler.spec.load import load_text
 from reconciler.spec.reading import read_spec
+from tests.unit.spec.kept import Kept
 
 NOW = 1_800_000_000.0
 LONG_AGO = NOW - 3600
-
-
-class Kept(dict[str, str]):
-    """Last good texts in memory."""
-
-    def put(self, path: str, text: str) -> None:
-        self[path] = text
 
 
 @pytest.fixture
@@ -253,7 +247,7 @@ def test_a_text_that_passed_the_schema_is_not_checked_again(folder: Path, monkey
         checked.append(schema_checked)
         return real(text, path, base, schema_checked=schema_checked)
 
-    monkeypatch.setattr("reconciler.spec.files.load_text", watched)
+    monkeypatch.setattr("reconciler.spec.intake.load_text", watched)
     load_specs(folder, Kept(), settle=False, now=NOW, passed=passed)
     write(folder, "a.yaml", spec("b"))
     load_specs(folder, Kept(), settle=False, now=NOW, passed=passed)

@@ -11,16 +11,10 @@ import pytest
 from reconciler.model.spec import Desired
 from reconciler.spec.files import SpecFolder, load_specs
 from reconciler.spec.revision import git_folder, operation_in_progress
+from tests.unit.spec.kept import Kept
 
 NOW = 1_800_000_000.0
 LONG_AGO = NOW - 3600
-
-
-class Kept(dict[str, str]):
-    """Last good texts in memory."""
-
-    def put(self, path: str, text: str) -> None:
-        self[path] = text
 
 
 @pytest.fixture
@@ -81,7 +75,68 @@ def test_a_file_that_is_away_for_a_moment_is_kept(folder: Path) -> None:
     assert commands(looked.load(settle=True, now=NOW + 6)) == {}
 
 
-@pytest.mark.parametrize("name", ["index.lock", "MERGE_HEAD", "rebase-merge", "rebase-apply"])
+LEFTOVERS = [
+    ".sweep.yaml.Ab12Cd",  # rsync
+    ".rsync-partial/sweep.yaml",
+    ".~tmp~/sweep.yaml",  # rsync --delay-updates
+    ".sweep.yaml.swp",  # vim
+    "4913",
+    "sweep.yaml~",
+    "#sweep.yaml#",  # emacs
+    ".goutputstream-AB12C3",
+    "sedAb12Cd",
+    "sweep.yaml___jb_tmp___",
+    ".syncthing.sweep.yaml.tmp",
+    "._sweep.yaml",
+    "sweep.yaml.orig",
+    "sweep.yaml.rej",
+    "sweep.yaml.part",
+]
+
+
+@pytest.mark.parametrize("name", LEFTOVERS)
+def test_what_programs_leave_beside_a_spec_is_none(folder: Path, name: str) -> None:
+    write(folder, "sweep.yaml", spec("a"))
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("half: [wri")
+    desired = load_specs(folder, Kept(), settle=True, now=NOW)
+    assert (commands(desired), desired.errors) == ({"sweep/j": "a"}, ())
+
+
+def test_the_lock_of_an_editor_is_no_spec(folder: Path) -> None:
+    write(folder, "sweep.yaml", spec("a"))
+    (folder / ".#sweep.yaml").symlink_to("ada@box.1234:1800000000")
+    desired = load_specs(folder, Kept(), settle=True, now=NOW)
+    assert (commands(desired), desired.errors) == ({"sweep/j": "a"}, ())
+
+
+@pytest.mark.needs("rsync")
+@pytest.mark.parametrize("how", [[], ["--inplace"], ["--delay-updates"], ["--temp-dir=TEMP"], ["--partial"]])
+def test_what_rsync_brought_is_taken(folder: Path, how: list[str]) -> None:
+    source = folder.parent / "source"
+    (folder.parent / "temp").mkdir()
+    source.mkdir()
+    write(source, "sweep.yaml", spec("new"))
+    write(folder, "sweep.yaml", spec("old-and-longer"), LONG_AGO - 5)
+    looked = SpecFolder(folder, Kept())
+    looked.load(settle=True, now=NOW)
+    options = [option.replace("TEMP", str(folder.parent / "temp")) for option in how]
+    subprocess.run(["rsync", "-rt", *options, f"{source}/", f"{folder}/"], check=True)
+    assert commands(looked.load(settle=True, now=NOW + 1)) == {"sweep/j": "new"}
+
+
+OPERATIONS = [
+    "index.lock",
+    "MERGE_HEAD",
+    "rebase-merge",
+    "rebase-apply",
+    "CHERRY_PICK_HEAD",
+    "REVERT_HEAD",
+    "BISECT_LOG",
+]
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
 def test_while_git_is_at_work_files_stay_as_they_were(folder: Path, name: str) -> None:
     git = folder.parent / ".git"
     git.mkdir()
@@ -109,6 +164,51 @@ def git(folder: Path, *words: str) -> str:
     who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "safe.directory=*"]
     done = subprocess.run(["git", *who, "-C", str(folder), *words], capture_output=True, env=environment, check=True)
     return done.stdout.decode().strip()
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        (b"3f2c1d9-dirty\n", "3f2c1d9-dirty"),
+        (b"  v1.2-3-gabc  \nmore\n", "v1.2-3-gabc"),
+        (b"", None),
+        (b"\n", None),
+        (b"\xff\n", None),
+        (b"a\x1b[2J\n", None),
+    ],
+)
+def test_a_folder_that_was_brought_says_its_revision(folder: Path, said: bytes, wanted: str | None) -> None:
+    write(folder, "a.yaml", spec("a"))
+    own = load_specs(folder, Kept(), settle=False, now=NOW).revision
+    (folder / ".exq-revision").write_bytes(said)
+    assert load_specs(folder, Kept(), settle=False, now=NOW).revision == (wanted or own)
+
+
+def test_each_file_says_what_it_was_read_at_and_what_its_jobs_come_from(folder: Path) -> None:
+    kept = Kept()
+    write(folder, "a.yaml", spec("a"))
+    (folder / ".exq-revision").write_text("one\n")
+    looked = SpecFolder(folder, kept)
+    (file,) = looked.load(settle=True, now=NOW).files
+    assert (file.observed_rev, file.last_good_rev) == ("one", "one")
+    write(folder, "a.yaml", "jobs: [", LONG_AGO + 5)
+    (folder / ".exq-revision").write_text("two\n")
+    for specs in (looked, SpecFolder(folder, kept)):
+        desired = specs.load(settle=True, now=NOW + 5)
+        (file,) = desired.files
+        assert (file.broken, file.observed_rev, file.last_good_rev) == (True, "two", "one")
+        assert (desired.revision, desired.revision_of("a"), desired.revision_of("b")) == ("two", "one", "two")
+    write(folder, "a.yaml", spec("c"), LONG_AGO + 9)
+    (file,) = looked.load(settle=True, now=NOW + 9).files
+    assert (file.broken, file.observed_rev, file.last_good_rev) == (False, "two", "two")
+
+
+def test_without_git_a_short_hash_of_the_file_is_its_revision(folder: Path) -> None:
+    write(folder, "a.yaml", spec("a"))
+    write(folder, "b.yaml", spec("b"))
+    first, second = load_specs(folder, Kept(), settle=False, now=NOW).files
+    assert (first.observed_rev, first.last_good_rev) == (first.digest[:7],) * 2
+    assert first.observed_rev != second.observed_rev
 
 
 @pytest.mark.needs("git")

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.spec.files import SpecFolder, load_file, load_specs
-from tests.unit.spec.test_files import NOW, Kept, commands, folder, spec, told, write
+from tests.unit.spec.kept import Kept
+from tests.unit.spec.test_files import NOW, commands, folder, spec, told, write
 
 __all__ = ["folder"]
 

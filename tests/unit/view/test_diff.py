@@ -31,7 +31,7 @@ sweep                                          12 of 16 completed
   ~ s42_N64        requeue at 12:03:11         GPU out of memory on GPU 1, attempt 2 of 3, elsewhere
   ! s42_N128       stuck                       exit 1 (CodeError); exq logs s42_N128
 
-Plan: 1 to launch, 1 to requeue, 0 to kill; 24 waiting, 1 stuck, 15 unchanged.
+Plan p1a2n3: 1 to launch, 1 to requeue, 0 to kill; 24 waiting, 1 stuck, 15 unchanged.
 """
     )
 
@@ -65,6 +65,7 @@ def test_json() -> None:
             "host": "local",
             "gpus": [],
             "attempt": 2,
+            "revision": "3f2c1d9",
             "retry_at": "2026-04-17T12:03:11Z",
         },
         {
@@ -75,6 +76,7 @@ def test_json() -> None:
             "host": "local",
             "gpus": [3],
             "attempt": 1,
+            "revision": "3f2c1d9",
         },
     ]
     held = {hold["job"]: hold for hold in shown["holds"]}
@@ -145,7 +147,7 @@ sweep                                          0 of 8 completed
   ~ lost           requeue                     the launch did not take place
   ! given_up       give up                     exit 2 (CodeError)
 
-Plan: 0 to launch, 2 to requeue, 3 to kill, 1 to complete, 1 to adopt, 1 to fail; 0 unchanged.
+Plan p1a2n3: 0 to launch, 2 to requeue, 3 to kill, 1 to complete, 1 to adopt, 1 to fail; 0 unchanged.
 """
     )
 

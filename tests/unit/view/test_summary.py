@@ -246,6 +246,8 @@ def test_manifest_keeps_everything_resolved() -> None:
             "env": {"SEED": "1"},
             "conda": None,
             "conda_hook": None,
+            "venv": None,
+            "runner": None,
             "gpus": 1,
             "output_check": ["out/a.json"],
             "params": {"lr": 0.1, "seed": 1},

@@ -25,7 +25,7 @@ def test_a_line_per_action() -> None:
     assert (
         render_tick(snapshot, done, Style())
         == """\
-12:01:11  ~ sweep/s42_N64  requeued for 12:03:11: GPU out of memory on GPU 1, attempt 2 of 3, elsewhere
+12:01:11  ~ sweep/s42_N64  requeued for 12:03:11: GPU out of memory on GPU 1, attempt 2 of 3, elsewhere  [plan p1a2n3]
 12:01:11  + distill/t_N512  launched on GPU 3 (attempt 1)
 12:01:11  + sweep/s  launched (attempt 2): its command changed after attempt 1
 12:01:11  - sweep/s200_N64  attempt 1 asked to end: stopped by alice@box

@@ -32,7 +32,7 @@ distill/d_N512_s42 is pending: PhaseNotReady
             """\
 sweep/s42_N128 is stuck: CodeError
   exit 1
-  its log: <state>/attempts/sweep/s42_N128/1/log, or exq logs s42_N128
+  its log: attempts/sweep/s42_N128/1/log in the state folder, or exq logs s42_N128
   attempts:
     1  11:00:00  1m 00s    failed_other: exit 1 (CodeError)
   next: exq logs s42_N128, exq retry s42_N128
@@ -256,3 +256,36 @@ def test_who_holds_a_gpu(gpu: f.Gpu, words: str) -> None:
     snapshot = f.snapshot(wanted, made, seen=f.host(gpus=(gpu, f.gpu(1))))
     free = 1 if words.endswith("free") else 0
     assert why_json(snapshot, "p/b")["chain"][-1] == f"then a free GPU: {free} of 1 now ({words})"
+
+
+@pytest.mark.parametrize(
+    ("host", "seen", "place"),
+    [
+        ("local", f.host(state="/home/me/.local/state/exq"), "/home/me/.local/state/exq/attempts/sweep/a/1/log"),
+        ("gpu9", f.host(state="/data/exq"), "/data/exq/attempts/sweep/a/1/log on gpu9"),
+        ("gpu9", f.Unknown("it is silent"), "attempts/sweep/a/1/log in the state folder on gpu9"),
+    ],
+)
+def test_where_the_log_of_a_stuck_job_is(host: str, seen: f.HostView, place: str) -> None:
+    wanted = f.desired(f.project("sweep", {"main": ["a"]}))
+    last = f.ended("sweep/a", "11:40", "11:41", "failed_other", "CodeError", "exit 1", host=host)
+    made = f.plan(wanted, [f.state("sweep/a", "stuck", "CodeError", "exit 1", attempt=1)])
+    text = render_why(f.snapshot(wanted, made, f.ledger(f.record(last)), {host: seen}), "sweep/a", STYLE)
+    assert f"  its log: {place}, or exq logs a\n" in text
+
+
+def test_an_environment_that_is_broken() -> None:
+    """Who failed is named to be retried, also by those that only wait for it."""
+    wanted = f.desired(f.project("sweep", {"main": ["a", "b"]}))
+    said = "the conda environment x cannot be activated: no such environment"
+    last = f.ended("sweep/a", "11:40", "11:40:02", "failed_other", "EnvironmentBroken", said)
+    wait = {"until": f.at("12:01:40")}
+    states = [
+        f.state("sweep/a", "pending", "EnvironmentBroken", f"{said} (attempt 1)", **wait),
+        f.state("sweep/b", "pending", "EnvironmentBroken", f"{said} (attempt 1 of sweep/a)", **wait),
+    ]
+    snapshot = f.snapshot(wanted, f.plan(wanted, states), f.ledger(f.record(last)))
+    text = render_why(snapshot, "sweep/b", STYLE)
+    assert f"  {said} (attempt 1 of sweep/a)\n  next try at 12:01:40 (in 29 s)\n" in text
+    assert text.endswith("  next: exq doctor, exq retry a\n")
+    assert why_json(snapshot, "sweep/a")["next"] == ["exq doctor", "exq retry a"]

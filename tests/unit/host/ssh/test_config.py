@@ -155,3 +155,69 @@ def test_without_an_ssh_client_the_library_reads_the_file(config: Path, monkeypa
 
 def test_by_hand_it_is_the_same_file(config: Path) -> None:
     assert only("far").ssh_command == f"ssh -F {config}/config far"
+
+
+INCLUDES = {
+    "config": """
+Include {folder}/first
+Host in-block
+  Include block.d/*.conf {folder}/"with blank"
+  Port 2001
+Host other
+  Include {folder}/other
+Host *
+  User everyone
+Match host by.match
+  Include {folder}/matched
+Include={folder}/last # and a comment
+Port 2009
+""",
+    "first": "Host in-first\n  HostName first.example.org\nHost in-*\n  Include ~/.ssh/deeper\n",
+    "home/.ssh/deeper": "User deep\nHost in-first\n  Port 2002\n",
+    "home/.ssh/block.d/1.conf": "HostName block.example.org\nHost never\n  User never\n",
+    "home/.ssh/block.d/2.conf": "User two\nHost in-block\n  ConnectTimeout 3\n",
+    "home/.ssh/block.d/3.txt": "User three\n",
+    "with blank": "IdentitiesOnly yes\n",
+    "other": "Host in-first\n  HostName wrong.example.org\nHost *\n  HostKeyAlias wrong\n",
+    "matched": "HostKeyAlias matched\n",
+    "last": "Host in-last by.match\n  Port 2008\n",
+}
+
+
+@pytest.mark.parametrize("name", ["in-first", "in-block", "in-last", "other", "never", "by.match", "in-none", "x"])
+def test_include_without_an_ssh_client_is_as_with_one(config: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """`ssh` takes the home folder from the password file, so here it gets the same files by their full paths."""
+    for file, text in INCLUDES.items():
+        path = config / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.replace("{folder}", str(config)))
+    monkeypatch.setenv("HOME", str(config / "home"))
+    shown = [(path, path.read_text()) for path in config.rglob("*") if path.is_file()]
+    for path, text in shown:
+        full = text.replace("~/.ssh", f"{config}/home/.ssh").replace(
+            "Include block.d", f"Include {config}/home/.ssh/block.d"
+        )
+        path.write_text(full)
+    (expected,) = route(name)
+    for path, text in shown:
+        path.write_text(text)
+    real = shutil.which
+    monkeypatch.setattr(shutil, "which", lambda asked: None if asked == "ssh" else real(asked))
+    (found,) = route(name)
+    for field in ("host", "user", "port", "host_key_alias", "connect_timeout_s", "identities_only"):
+        assert getattr(found, field) == getattr(expected, field), field
+
+
+def test_includes_that_go_round_end(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (config / "config").write_text(f"Include {config}/config\n")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(SshTrouble, match="more than 16 deep"):
+        route("far")
+
+
+def test_an_included_file_that_cannot_be_read_is_named(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (config / "folder").mkdir()
+    (config / "config").write_text(f"Include {config}/none {config}/folder\n")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(SshTrouble, match=f"the included {config}/folder cannot be read"):
+        route("far")

@@ -333,3 +333,21 @@ def test_threads_end_with_the_link(bench: Bench) -> None:
     host.open_second().handle({"op": "hello"})
     host.close()
     bench.wait(lambda: set(threading.enumerate()) <= before)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no"), TimeoutError("timed out"), MemoryError()])
+def test_what_cannot_be_sent_ends_the_session_and_is_answered(bench: Bench, error: Exception) -> None:
+    bench.ask("hello")
+    (connection,) = bench.pipes.made
+    (stream,) = connection.streams
+
+    def write(_data: bytes) -> None:
+        raise error
+
+    stream.write = write  # type: ignore[method-assign]
+    found = bench.ask("echo", text="x")
+    assert found["kind"] in ("lost", "unreachable"), found
+    assert "nothing more can be sent to far" in found["error"]
+    assert type(error).__name__ in found["error"]
+    bench.skew_s += 3600
+    assert bench.ask("echo", text="y") == {"text": "y"}, "the next connection works"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -150,3 +151,30 @@ def test_what_the_far_side_prints_cannot_write_to_the_terminal() -> None:
     said = str(trouble.no_agent("box", 1, "", "\x1b]0;owned\x07" + "x" * 5000))
     assert "\x1b" not in said
     assert len(said) < 600
+
+
+def test_a_name_is_not_said_twice() -> None:
+    error = socket.gaierror(-2, "Name or service not known")
+    plain = trouble.no_address(PLAIN, error).trouble
+    assert plain.message == "the name box has no address (name or service not known)"
+    assert plain.mend == "check the name, or give it a HostName in ~/.ssh/config: `ssh -G box | grep hostname`"
+    assert "of host" not in trouble.no_address(replace(PLAIN, name="ada@box"), error).trouble.message
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        lambda: trouble.no_address(BOX, socket.gaierror(-2, "x")),
+        lambda: trouble.no_connection(BOX, TimeoutError()),
+        lambda: trouble.no_agent("box", 127, "", ""),
+        lambda: trouble.no_agent("box", 3, "", ""),
+        lambda: trouble.slow_agent("box", 30, ""),
+    ],
+)
+def test_commands_name_the_configuration_that_is_used(
+    found: Callable[[], SshTrouble], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXQ_SSH_CONFIG", "/my lab/config")
+    mend = found().trouble.mend
+    assert "ssh -F '/my lab/config' " in mend
+    assert "~/.ssh/config" not in mend

@@ -1,0 +1,1 @@
+"""What `exq push` does on this side: pack, decide, show, and remember."""

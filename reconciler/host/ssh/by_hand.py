@@ -1,0 +1,30 @@
+"""The user's own ssh, as it would be typed."""
+
+from __future__ import annotations
+
+import os
+from shlex import quote
+
+CONFIG_VARIABLE = "EXQ_SSH_CONFIG"
+"""Names a configuration file to use in place of the user's, as `ssh -F FILE` does."""
+
+
+def config_file() -> str | None:
+    """The configuration that is used in place of the user's; None: the user's."""
+    return os.environ.get(CONFIG_VARIABLE) or None
+
+
+def config_shown() -> str:
+    """The file to edit."""
+    return config_file() or "~/.ssh/config"
+
+
+def ssh_words() -> str:
+    """`ssh`, with the configuration that exq uses."""
+    config = config_file()
+    return f"ssh -F {quote(config)}" if config else "ssh"
+
+
+def ssh_to(name: str) -> str:
+    """What enters a host."""
+    return f"{ssh_words()} {quote(name)}"

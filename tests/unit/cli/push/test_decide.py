@@ -1,0 +1,159 @@
+"""Whether a push may, and what it would change."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from reconciler.cli.exits import CliError
+from reconciler.cli.push.decide import (
+    Change,
+    There,
+    change_of,
+    decide_exq,
+    refuse_other_service,
+    refuse_overwriting,
+    specs_differ,
+)
+from reconciler.cli.push.pack import File, Package
+
+ME = {"by": "ann@laptop", "source": "/home/ann/x/specs"}
+OTHER = {"by": "bob@desk", "source": "/home/bob/x/specs", "at": 1.0, "revision": "abc1234", "commit": "abc1234ff"}
+
+
+def package(revision: str = "r2", **digests: str) -> Package:
+    files = tuple(File(name, b"", digest, 0, False) for name, digest in (digests or {"a": "2"}).items())
+    return Package(files, revision, "c2")
+
+
+def there(kind: str = "pushed", **fields: Any) -> There:
+    usual: dict[str, Any] = {
+        "home": "/home/ann",
+        "user": "ann",
+        "hostname": "box",
+        "folder": "/home/ann/x",
+        "folder_exists": True,
+        "specs": "/home/ann/x/specs",
+        "kind": kind,
+        "current": "r" if kind == "pushed" else None,
+        "about": {**ME, "revision": "r1"} if kind == "pushed" else {},
+        "files": {} if kind == "nothing" else {"a": "1"},
+        "edited": (),
+        "exq": {"current": "0.1.0-a", "current_version": "0.1.0", "complete": "0.1.0-a", "pythons": []},
+        "unit": {},
+    }
+    return There(**{**usual, **fields})
+
+
+def never(_commit: str) -> bool:
+    return False
+
+
+def test_change() -> None:
+    assert change_of({"a": "1", "b": "1", "c": "1"}, {"b": "1", "c": "2", "d": "1"}) == Change(("d",), ("c",), ("a",))
+    assert not change_of({"a": "1"}, {"a": "1"})
+
+
+@pytest.mark.parametrize(
+    ("before", "differ"),
+    [
+        (there(), True),
+        (there(files={"a": "2"}), True),  # the revision has another name
+        (there(files={"a": "2"}, about={**ME, "revision": "r2"}), False),
+        (there("folder", files={"a": "2"}), True),
+        (there("nothing"), True),
+    ],
+)
+def test_specs_differ(before: There, differ: bool) -> None:
+    assert specs_differ(package(), before) is differ
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        there("nothing"),
+        there(),
+        there(about={**OTHER}, files={"a": "2"}),  # the same files
+        there("folder", files={"a": "2"}),
+    ],
+)
+def test_nothing_of_anybody_else_is_in_the_way(before: There) -> None:
+    assert refuse_overwriting("box", package(), before, ME, never, force=False) == ""
+
+
+@pytest.mark.parametrize(
+    ("before", "words"),
+    [
+        (there(about=OTHER), r"pushed by bob@desk at .* \(revision abc1234\)"),
+        (there(about={**ME, "source": "/home/ann/y/specs"}), "pushed by ann@laptop"),
+        (there(edited=("a",)), "was changed there after the push: a"),
+        (there("folder"), "is a folder that no push has made"),
+        (there("link"), "is a link that no push has made"),
+        (there(about={}), "pushed by somebody"),
+    ],
+)
+def test_what_is_in_the_way_is_refused_and_told_with_force(before: There, words: str) -> None:
+    with pytest.raises(CliError, match=words) as refused:
+        refuse_overwriting("box", package(), before, ME, never, force=False)
+    assert "--force" in refused.value.hint
+    assert refuse_overwriting("box", package(), before, ME, never, force=True)
+
+
+def test_a_commit_that_ours_are_built_on_is_not_in_the_way() -> None:
+    asked = []
+
+    def follows(commit: str) -> bool:
+        asked.append(commit)
+        return True
+
+    assert refuse_overwriting("box", package(), there(about=OTHER), ME, follows, force=False) == ""
+    assert asked == ["abc1234ff"]
+    dirty = there(about={**OTHER, "revision": "abc1234-dirty"})
+    with pytest.raises(CliError, match="bob@desk"):
+        refuse_overwriting("box", package(), dirty, ME, follows, force=False)
+
+
+@pytest.mark.parametrize(
+    ("exq", "version", "build", "action"),
+    [
+        ({}, "0.1.0", "0.1.0-a", "keep"),
+        ({"complete": "0.1.0-a.2", "current": "0.1.0-a.2"}, "0.1.0", "0.1.0-a", "keep"),
+        ({"complete": "0.1.0-b"}, "0.1.0", "0.1.0-b", "switch"),
+        ({"complete": None, "pythons": [["/usr/bin/python3", "3.10.1"]]}, "0.1.0", "0.1.0-b", "install"),
+        ({"complete": None, "pythons": [["/usr/bin/python3", "3.12.0"]]}, "0.2.0", "0.2.0-b", "install"),
+        ({"complete": None, "current_version": "0.2.0"}, "0.1.0", "0.1.0-b", "newer"),
+        ({"complete": "0.1.0-b", "current_version": "0.2.0"}, "0.1.0", "0.1.0-b", "newer"),
+        (
+            {"complete": None, "current": None, "current_version": None, "pythons": [["p", "3.11"]]},
+            "0.1.0",
+            "0.1.0-b",
+            "install",
+        ),
+    ],
+)
+def test_what_becomes_of_exq(exq: dict[str, Any], version: str, build: str, action: str) -> None:
+    before = there(exq={**there().exq, **exq})
+    assert decide_exq("box", version, before, build).action == action
+
+
+@pytest.mark.parametrize(
+    ("pythons", "words"),
+    [([], "none was found"), ([["/usr/bin/python3", "3.8.10"]], "/usr/bin/python3 is 3.8.10")],
+)
+def test_no_python_that_can_run_it(pythons: list[list[str]], words: str) -> None:
+    before = there(exq={**there().exq, "complete": None, "pythons": pythons})
+    with pytest.raises(CliError, match=words) as refused:
+        decide_exq("box", "0.2.0", before, "0.2.0-b")
+    assert "--python" in refused.value.hint
+
+
+def test_a_service_is_not_taken_from_another_folder() -> None:
+    other = replace(there(), unit={"specs": "/home/ann/y/specs"})
+    with pytest.raises(CliError, match="is for /home/ann/y/specs") as refused:
+        refuse_other_service("box", other, True)
+    assert "exq push box:/home/ann/y" in refused.value.hint
+    refuse_other_service("box", other, False)
+    refuse_other_service("box", replace(there(), unit={"specs": "/home/ann/x/specs"}), True)
+    refuse_other_service("box", there(), True)
