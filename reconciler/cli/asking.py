@@ -13,6 +13,7 @@ from reconciler.cli.output import print_json
 from reconciler.cli.wishes import Refusal, Wishes, wishes
 from reconciler.model.enums import RequestKind
 from reconciler.model.ledger import Request
+from reconciler.view.serving import TO_SERVE_THESE, others_words, serves_others
 
 _MEANING = {
     RequestKind.RETRY: "runs again as soon as there is room",
@@ -62,6 +63,8 @@ def next_words(daemon: Mapping[str, object] | None) -> str:
     """Who carries a request out, and when."""
     if daemon is None:
         return "no loop is running: it is carried out by the next `exq run`"
+    if serves_others(daemon):
+        return f"{others_words(daemon)}: {TO_SERVE_THESE}"
     return f"the loop ({loop_words(daemon)}) will carry it out"
 
 

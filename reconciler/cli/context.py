@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from reconciler.cli.exits import CliError
+from reconciler.cli.exits import USAGE, CliError
 
 if TYPE_CHECKING:
     from reconciler.spec.effective import Effective
@@ -61,7 +61,12 @@ class Context:
 
 
 def context_from(args: Namespace, env: Mapping[str, str], out: TextIO) -> Context:
-    """The context that these options ask for."""
+    """The context that these options ask for. Raises `CliError` for an environment that makes no sense."""
+    from reconciler.spec.effective import wrong_variable
+
+    wrong = wrong_variable(env)
+    if wrong:
+        raise CliError(wrong, code=USAGE)
     return Context(
         specs=Path(args.specs).expanduser() if args.specs else local_specs(env),
         state=state_folder(args.state, env),
@@ -111,5 +116,6 @@ def login_name() -> str | None:
 
 
 def say(message: str) -> None:
-    """A message for people: on stderr, so that stdout stays data."""
+    """A message for people: on stderr, so that stdout stays data, and after what went there."""
+    sys.stdout.flush()
     print(message, file=sys.stderr, flush=True)

@@ -6,11 +6,13 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from queue import Empty, Queue
 from shlex import quote
 from typing import TYPE_CHECKING
 
+from reconciler.cli.doctor_own import correction
 from reconciler.cli.look import own_name
 from reconciler.host.agent import Agent
 from reconciler.host.doctor import ANSWER_LIMIT_S, examine, examined
@@ -24,6 +26,7 @@ from reconciler.planner.doctor import machine_checks, not_known, silent
 from reconciler.planner.doctor_gpus import gpu_checks
 from reconciler.planner.doctor_jobs import job_checks
 from reconciler.planner.needs import Waiting, waiting_jobs
+from reconciler.spec.effective import unusable
 from reconciler.store.errors import StoreError
 
 if TYPE_CHECKING:
@@ -122,7 +125,17 @@ def _checks(world: World, patient: Patient) -> list[Check]:
     if isinstance(found.machine, Unknown):
         return [not_known(patient, "agent", found.machine)]
     return [
-        *machine_checks(patient, found.view, found.machine),
+        *(_by_settings(world, patient, each) for each in machine_checks(patient, found.view, found.machine)),
         *gpu_checks(patient, found.view, found.machine),
         *job_checks(patient, found.view, found.machine),
     ]
+
+
+def _by_settings(world: World, patient: Patient, check: Check) -> Check:
+    """Where another screen was chosen than is there, installing one helps nothing."""
+    wrong = unusable(world.settings).get(check.name) if patient.local and check.name == "screen" else None
+    if wrong is None:
+        return check
+    origin = world.settings.origins[check.name]
+    message = check.message.replace("GNU screen is not installed", f"{wrong} (`screen` in {origin})")
+    return replace(check, message=message, mend=correction(check.name, origin))

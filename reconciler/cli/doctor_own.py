@@ -10,24 +10,42 @@ from typing import TYPE_CHECKING
 
 from reconciler import __version__
 from reconciler.model.doctor import Check, CheckStatus
+from reconciler.view.serving import TO_SERVE_THESE, others_words, serves_others
 
 if TYPE_CHECKING:
     from reconciler.cli.context import Context
     from reconciler.model.source import SourceState
     from reconciler.model.spec import Desired
+    from reconciler.spec.effective import Effective
 
 OK, WARNING, ERROR = CheckStatus.OK, CheckStatus.WARNING, CheckStatus.ERROR
 
 
-def own_checks(context: Context, desired: Desired | None) -> Iterator[Check]:
+def own_checks(context: Context, settings: Effective, desired: Desired | None) -> Iterator[Check]:
     """A line each. `desired` is None where there is no specs folder."""
     yield Check(None, "exq", OK, f"{__version__} on Python {platform.python_version()} ({sys.executable})")
     yield from _loop(context)
+    yield from _settings(settings)
     if desired is None:
         yield Check(None, "specs", ERROR, f"there is no specs folder {context.specs}", "exq init")
         return
     yield from _specs(context, desired)
     yield _git(context, desired)
+
+
+def _settings(settings: Effective) -> Iterator[Check]:
+    """What somebody chose and is not there, but for the screen, which is told with this machine."""
+    from reconciler.spec.effective import unusable
+
+    for name, words in unusable(settings).items():
+        if name != "screen":
+            origin = settings.origins[name]
+            yield Check(None, "settings", ERROR, f"{origin}: `{name}`: {words}", correction(name, origin))
+
+
+def correction(name: str, origin: str) -> str:
+    """What to do about a setting that cannot be used."""
+    return f"correct `{name}` in {origin}" if ":" in origin else f"set {origin} to one that is there, or unset it"
 
 
 def _loop(context: Context) -> Iterator[Check]:
@@ -38,6 +56,9 @@ def _loop(context: Context) -> Iterator[Check]:
         loop = running_loop(context)
     except (StoreError, OSError) as problem:
         yield Check(None, "loop", WARNING, f"not known: {problem}")
+        return
+    if loop is not None and serves_others(loop):
+        yield Check(None, "loop", WARNING, others_words(loop), TO_SERVE_THESE)
         return
     yield Check(None, "loop", OK, "none runs" if loop is None else f"it runs ({loop_words(loop)})")
 

@@ -25,15 +25,20 @@ HERE_ONLY = frozenset({"push"})
 def run_far(host: str, words: Sequence[str], env: Mapping[str, str]) -> int:
     """Run it there; the exit code is the far one. Raises `CliError` where it could not be begun."""
     _check(host, words)
-    wanted = Wanted(words, specs=_specs_there(host, env), terminal=_terminals(words))
-    if not wanted.terminal and sys.stdout.isatty() and not {"--json", "--color"} & set(words):
-        wanted = Wanted([*words, "--color", "always"], wanted.specs)
+    _use_ssh_config(env)
+    terminal = _terminals(words)
+    colored = not terminal and sys.stdout.isatty() and not {"--json", "--color"} & set(words)
+    words = [*words, "--color", "always"] if colored else words
+    wanted = Wanted(words, _specs_there(host, env), terminal, host, merged=not terminal and _one_way())
     arrival = Arrival()
     code = _carry(_ssh(host, wanted, arrival), arrival)
     if not arrival.seen:
         raise _not_begun(host, code)
     if arrival.version is None:
         raise exits.CliError(f"exq is not installed on {host}", f"exq push {host}")
+    if arrival.broken:
+        words = f"exq on {host} is broken: its Python is gone, or is another one by now"
+        raise exits.CliError(words, f"exq push {host} installs it anew")
     _say_skew(host, arrival.version)
     if code == SSH_FAILED:
         raise exits.CliError(f"the connection to {host} broke; whether the verb was carried out is not known", "", code)
@@ -52,6 +57,15 @@ def _check(host: str, words: Sequence[str]) -> None:
         raise exits.CliError(f"`exq {verb}` is typed without --host", f"exq {verb} {host}", exits.USAGE)
 
 
+def _use_ssh_config(env: Mapping[str, str]) -> None:
+    """The one that the exq.yaml of this place names, as for the hosts in its specs."""
+    from reconciler.cli.context import Context, local_specs, state_folder
+    from reconciler.host.ssh.by_hand import use_config
+
+    place = Context(local_specs(env), state_folder(None, env), json=False, color=False, env=env)
+    use_config(place.settings().ssh_config)
+
+
 def _specs_there(host: str, env: Mapping[str, str]) -> str:
     """Where the specs folder of this place was pushed to; empty: what was pushed there last."""
     from reconciler.cli.context import local_specs
@@ -65,15 +79,22 @@ def _terminals(words: Sequence[str]) -> bool:
     return "--json" not in words and all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
 
 
+def _one_way() -> bool:
+    """Data and messages go into the same file or pipe, where one would overtake the other."""
+    try:
+        return os.path.sameopenfile(1, 2)
+    except OSError:  # one of them is closed
+        return False
+
+
 def _ssh(host: str, wanted: Wanted, arrival: Arrival) -> subprocess.Popen[bytes]:
     import subprocess
 
-    from reconciler.host.ssh.by_hand import config_file
+    from reconciler.host.ssh.by_hand import ssh_argv
 
-    config = config_file()
     # a command of the user's configuration would stand in the way of ours
     options = ["-o", "LogLevel=ERROR", "-o", "RemoteCommand=none", "-tt" if wanted.terminal else "-T"]
-    argv = ["ssh", *(["-F", config] if config else []), *options, "--", host, remote_command(wanted, arrival.mark)]
+    argv = [*ssh_argv(host, *options), remote_command(wanted, arrival.mark)]
     sys.stdout.flush()
     try:
         # the open pipe is a life line: when this process ends, however it ends, the far verb is ended too

@@ -12,13 +12,16 @@ _KEPT_BYTES = 256
 DATA = "$HOME/.local/share/exq"
 
 # No single quote, no exclamation mark, no line end, and a backslash only before a letter: sh, bash, zsh, fish and tcsh
-# all take this text in single quotes as it stands. Arguments: the mark, the specs folder, then those of exq; each
-# with octal escapes for all that a shell could take for its own. X keeps line ends that `$(...)` would drop.
+# all take this text in single quotes as it stands. Arguments: the mark, the specs folder, the name of the host, then
+# those of exq; each with octal escapes for all that a shell could take for its own. X keeps line ends that `$(...)`
+# would drop. A build that does not run any more, as after an upgrade of its Python, is told from a verb that fails.
 _FIND = (
-    'm=$1; s=$2; shift 2; for a do shift; a=$(printf "%bX" "$a"); set -- "$@" "${a%X}"; done; '
-    's=$(printf "%bX" "$s"); s=${s%X}; '
+    'm=$1; s=$2; h=$3; shift 3; for a do shift; a=$(printf "%bX" "$a"); set -- "$@" "${a%X}"; done; '
+    's=$(printf "%bX" "$s"); s=${s%X}; h=$(printf "%bX" "$h"); export EXQ_FAR="${h%X}"; '
     f"d={DATA}; v=; "
-    'x=$d/current/bin/exq; if [ -x "$x" ]; then v=$(readlink "$d/current"); v=${v##*/}; v=${v%%-*}; else '
+    'x=$d/current/bin/exq; if [ -x "$x" ]; then v=$(readlink "$d/current"); v=${v##*/}; v=${v%%-*}; '
+    'if [ -e "$d/current/pyvenv.cfg" ]; then "$d/current/bin/python" -I -c "import reconciler" </dev/null >/dev/null '
+    '2>&1 || { printf "\\n%s broken %s\\n" "$m" "$v"; exit 127; }; fi; else '
     'x=$HOME/.local/bin/exq; [ -x "$x" ] || x=$(command -v exq) || { printf "\\n%s none\\n" "$m"; exit 127; }; '
     'v=$("$x" --version </dev/null 2>/dev/null); v=${v##* }; fi; '
     'if [ -z "$s" ] && [ -z "$EXQ_SPECS" ] && [ -L "$d/specs" ]; then s=$(readlink "$d/specs"); fi; '
@@ -36,17 +39,22 @@ _WITHOUT = (
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The words after `exq`, the specs folder there (empty: what was pushed last), and whether it is on a terminal."""
+    """The words after `exq`, the specs folder there (empty: what was pushed last), and whether it is on a terminal.
+
+    `host` is how this side calls that machine; `merged` has messages come the same way as data, so that they stay in
+    order."""
 
     words: Sequence[str]
     specs: str = ""
     terminal: bool = False
+    host: str = ""
+    merged: bool = False
 
 
 def remote_command(wanted: Wanted, mark: str) -> str:
     """One line that any login shell hands to sh as it is."""
-    script = _FIND + (_WITH_TERMINAL if wanted.terminal else _WITHOUT)
-    arguments = " ".join(f"'{encoded(word)}'" for word in (wanted.specs, *wanted.words))
+    script = _FIND + (_WITH_TERMINAL if wanted.terminal else _WITHOUT) + (" 2>&1" if wanted.merged else "")
+    arguments = " ".join(f"'{encoded(word)}'" for word in (wanted.specs, wanted.host, *wanted.words))
     return f"exec sh -c '{script}' exq {mark} {arguments}"
 
 
@@ -64,6 +72,8 @@ class Arrival:
     seen: bool = False
     version: str | None = None
     """The version of exq there; None when there is none. Empty: it does not say."""
+    broken: bool = False
+    """It does not run any more."""
     _before: bytes = b""
 
     def feed(self, data: bytes) -> bytes:
@@ -71,12 +81,13 @@ class Arrival:
         if self.seen:
             return data
         self._before += data
-        pattern = rb"\n%s (none|has ([^\r\n]*))\r?\n" % self.mark.encode()
+        pattern = rb"\n%s (none|(?:has|broken) ([^\r\n]*))\r?\n" % self.mark.encode()
         found = re.search(pattern, self._before)
         if found is None:
             self._before = self._before[-_KEPT_BYTES:]
             return b""
         self.seen = True
+        self.broken = found[1].startswith(b"broken")
         self.version = None if found[2] is None else found[2].decode("utf-8", "replace").strip()
         rest = self._before[found.end() :]
         self._before = b""

@@ -14,12 +14,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (without the program's name). Returns the exit code; never raises but SystemExit."""
     from reconciler.cli.output import SafeStreams
 
-    with SafeStreams():
-        return _main(argv)
-
-
-def _main(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
+    # nothing that is started from here is any more what was typed on the other machine
+    far = os.environ.pop("EXQ_FAR", "")
+    with SafeStreams(far, data="--json" in words):
+        return _main(words)
+
+
+def _main(words: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         # a job name that the terminal cannot show must not end the program
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -84,7 +86,10 @@ def _without_verb(name: str | None, rest: list[str]) -> int:
         sys.stdout.write(help_text())
         return exits.OK
     if name is None:
-        sys.stderr.write(f"exq: there is no option {rest[0]}\nhelp: exq --help\n" if _is_odd(rest) else help_text())
+        wrong = f"there is no option {rest[0]}" if _is_odd(rest) else ""
+        if rest and rest[-1] in GLOBAL_WITH_VALUE:
+            wrong = f"{rest[-1]} needs a value"
+        sys.stderr.write(f"exq: {wrong}\nhelp: exq --help\n" if wrong else help_text())
         return exits.USAGE
     close = closest_verb(name)
     meant = f"; did you mean `exq {close}`?" if close else ""

@@ -26,15 +26,18 @@ _OWN_COLOURS = r"(\x1b\[(?:0|1|2|3[1-6])m)"
 class SafeText:
     """A stream that shows control characters instead of sending them: names and messages may come from anywhere.
 
-    `colours` lets the few sequences through that exq itself makes."""
+    `colours` lets the few sequences through that exq itself makes. `far` is what somebody who types on another machine
+    calls this one, if that is so: commands are then named as they are typed there."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, far: str = "") -> None:
         self._stream = stream
+        self._far = far
         self.colours = False
 
     def write(self, text: str) -> int:
         """Write it, `\\x1b` for an escape."""
-        self._stream.write(shown(text, colours=self.colours))
+        typed = typed_for(self._far, text) if self._far else text
+        self._stream.write(shown(typed, colours=self.colours))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
@@ -47,16 +50,36 @@ class SafeText:
 
 
 class SafeStreams:
-    """Everything that is printed within is shown safely. Bytes written to `sys.stdout.buffer` stay as they are."""
+    """Everything that is printed within is shown safely. Bytes written to `sys.stdout.buffer` stay as they are.
+
+    `far` as of SafeText; it leaves stdout alone where that is `data` for a program."""
+
+    def __init__(self, far: str = "", *, data: bool = False) -> None:
+        self._far = far
+        self._data = data
 
     def __enter__(self) -> None:
         self._plain = sys.stdout, sys.stderr
-        sys.stdout, sys.stderr = SafeText(sys.stdout), SafeText(sys.stderr)
+        sys.stdout = SafeText(sys.stdout, "" if self._data else self._far)
+        sys.stderr = SafeText(sys.stderr, self._far)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         sys.stdout, sys.stderr = self._plain
+
+
+def typed_for(host: str, text: str) -> str:
+    """Text in which `exq VERB` is `exq --host HOST VERB`; what is typed without it stays."""
+    import re
+    from shlex import quote
+
+    from reconciler.cli.far import HERE_ONLY
+    from reconciler.cli.table import VERBS
+
+    verbs = "|".join(sorted(VERBS.keys() - HERE_ONLY))
+    begins = r"(?:(?<![\w./~-])|(?<=\x1b\[\dm)|(?<=\x1b\[\d\dm))"
+    return re.sub(rf"{begins}exq (?=(?:{verbs})(?![\w-]))", lambda _: f"exq --host {quote(host)} ", text)
 
 
 def shown(text: str, *, colours: bool = False) -> str:

@@ -55,13 +55,13 @@ def diff_revisions(context: Context, text: str, *, exit_code: bool, verbose: boo
 
 
 def _sides(context: Context, wanted: Range) -> tuple[Side, Side]:
-    from reconciler.spec.git_repository import GitProblem, Repository
+    from reconciler.spec.git_repository import GitProblem, NoRepository, Repository
     from reconciler.view.compare import Side
 
     holder, below = _existing(context.specs)
     repository = Repository(holder)
     try:
-        inside = "/".join(part for part in (repository.prefix(), below) if part)
+        inside = "/".join(part for part in (repository.place().prefix, below) if part)
         start = repository.resolve(wanted.old)
         end = repository.resolve(wanted.new) if wanted.new is not None else None
         name = wanted.old
@@ -72,6 +72,9 @@ def _sides(context: Context, wanted: Range) -> tuple[Side, Side]:
             new = Side(WORKING_TREE, None, "", load_fresh(context))
         else:
             new = _side(repository, context.specs, inside, wanted.new, end)
+    except NoRepository as problem:
+        step = problem.advice if holder == context.specs else "--specs DIR names the folder of spec files"
+        raise CliError(f"there is no git repository at {context.specs}", step) from problem
     except GitProblem as problem:
         raise CliError(problem.message, problem.advice) from problem
     if not old.desired.files and not new.desired.files and end is not None:

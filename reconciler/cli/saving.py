@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.cli.context import login_name, who
-from reconciler.cli.exits import CliError
+from reconciler.cli.exits import USAGE, CliError
 from reconciler.model.facts import Unknown
 from reconciler.model.saved import Origin, SavedPlan
 from reconciler.planner.compare import compare
 from reconciler.planner.moved import saved_action
 from reconciler.planner.plan_id import id_of_steps, other_steps
 from reconciler.spec.files import base_of_folder
+from reconciler.spec.reading import SPEC_ENDINGS
 from reconciler.spec.texts import load_texts
-from reconciler.store.plan_file import PlanUnreadable, read_plan, write_plan
+from reconciler.store.plan_file import PlanUnreadable, read_plan, why_not_replaced, write_plan
 
 if TYPE_CHECKING:
     from reconciler.cli.context import Context
@@ -25,6 +26,20 @@ if TYPE_CHECKING:
     from reconciler.model.spec import Desired
 
 _NEW = "a new plan: exq diff --out FILE"
+_ELSEWHERE = "name another file, such as: exq diff --out plan.json"
+
+
+def check_target(context: Context, file: str) -> None:
+    """Raise `CliError` where a plan may not be written: nothing but an earlier plan is ever replaced by one."""
+    path = Path(file)
+    if file in ("", "-"):
+        words = "--out needs the name of a file" + (": standard output has what is shown" if file else "")
+        raise CliError(words, "such as: exq diff --out plan.json", USAGE)
+    if path.name.endswith(SPEC_ENDINGS) and os.path.realpath(path.parent) == os.path.realpath(context.specs):
+        raise CliError(f"no plan is written to {file}: in the specs folder, it would be taken as a spec", _ELSEWHERE)
+    why = why_not_replaced(path)
+    if why:
+        raise CliError(f"no plan is written to {file}: {why}", _ELSEWHERE)
 
 
 def save(context: Context, world: World, snapshot: Snapshot, path: Path) -> None:

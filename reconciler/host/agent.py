@@ -60,8 +60,16 @@ COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 SNAPSHOT_AGAIN_S = 30.0
 SNAPSHOT_UNUSED_S = 600.0
 CHANGES_SAID_MAX = 5
+CODE_PATIENCE_S = 1.0
+CODE_DEADLINE_S = 120.0
+CODE_LOOKS_AT_ONCE = 4
+CODE_KEPT_S = 2.0
+CODE_PAUSE = 20
+CODE_PAUSE_MAX_S = 60.0
 SETUP_FAILED = 96
+SNAPSHOT_PROBLEM = "its snapshot cannot be used: "
 NOTES_PATIENCE_S = 5.0
+NOTES_AGAIN_S = 1.0
 PROVENANCE_FILES = ("provenance.json", "environment.json", "code.patch")
 IN_SCOPE = ["systemd-run", "--user", "--scope", "--quiet", "--collect"]
 SIGNAL_RESET = "env --default-signal=INT,QUIT"
@@ -455,12 +463,11 @@ class Child:
         return {"text": self.text, "exit": self.exit_code, "timed_out": self.timed_out, "missing": self.missing}
 
 
-def collect(children: Iterable[Child], deadline_s: float) -> None:
-    """Read all of them to their end, or until the deadline."""
-    until = time.monotonic() + deadline_s
+def read_until(children: Iterable[Child], until: float) -> List[Child]:
+    """Read what comes of them; those that have not ended by `until` (monotonic) go on, and can be read further."""
     with selectors.DefaultSelector() as selector:
         for child in children:
-            if child.stream is not None:
+            if child.stream is not None and not child.stream.closed:
                 selector.register(child.stream, selectors.EVENT_READ, child)
         while selector.get_map():
             for key, _ in selector.select(max(0.0, until - time.monotonic())):
@@ -469,12 +476,17 @@ def collect(children: Iterable[Child], deadline_s: float) -> None:
                 if not chunk:
                     selector.unregister(key.fileobj)
                     key.data.stream.close()
-                    key.data.finish(until - time.monotonic())
+                    key.data.finish(max(0.1, until - time.monotonic()))
             if time.monotonic() >= until:
                 break
-        for key in list(selector.get_map().values()):
-            key.data.stream.close()
-            key.data.abandon()
+        return [key.data for key in selector.get_map().values()]
+
+
+def collect(children: Iterable[Child], deadline_s: float) -> None:
+    """Read all of them to their end, or until the deadline."""
+    for child in read_until(children, time.monotonic() + deadline_s):
+        child.stream.close()
+        child.abandon()
 
 
 # --- output patterns
@@ -912,43 +924,136 @@ def git_environment() -> Dict[str, str]:
 
 
 class CodeLook:
-    """Which commit a name means in the repository that holds a folder, and what is changed besides."""
+    """Which commit a name means in a repository, and what is changed besides. It may take longer than a probe."""
 
-    def __init__(self, folder: str, ref: str) -> None:
-        """`ref` empty: the newest commit, for which changes matter."""
-        self._folder = folder
-        self._root = repository_of(os.path.realpath(folder)) if os.path.isdir(folder) else None
-        self.children: List[Child] = []
-        if self._root is not None:
-            wanted = (ref or "HEAD") + "^{commit}"
-            commands = [["rev-parse", "--verify", "--quiet", "--end-of-options", wanted]]
-            if not ref:
-                commands.append(["status", "--porcelain", "-z", "--untracked-files=no", "--ignore-submodules=none"])
-            self.children = [Child(git_command(self._root, *c), "/", git_environment()) for c in commands]
-        self._ref = ref
+    def __init__(self, root: str, ref: str, before: Optional[Json]) -> None:
+        """`ref` empty: the newest commit, for which changes matter. `before`: what to say until it has ended."""
+        self._root, self._ref = root, ref
+        self.begun_at = self.asked_at = time.monotonic()
+        self.ended_at: Optional[float] = None
+        self.known = before or {"unknown": f"git is still looking at {root}"}
+        words = ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}"]
+        if not ref:  # the commit and the changes at once, so that they belong together
+            words = ["status", "--porcelain=v2", "--branch", "-z", "--untracked-files=no", "--ignore-submodules=none"]
+        self.child = Child(git_command(root, *words), "/", git_environment())
 
-    def facts(self) -> Json:
+    @property
+    def has_commit(self) -> bool:
+        """It found what jobs can run from."""
+        return "commit" in self.known and not self.known["changes"]
+
+    def holds(self, now: float) -> bool:
+        """There is no need to look again: a slow repository is looked at the less often, the longer it takes."""
+        if self.ended_at is None or self.child.running:
+            return True
+        pause_s = CODE_PAUSE * (self.ended_at - self.begun_at)
+        return not self.has_commit and now - self.ended_at < min(CODE_PAUSE_MAX_S, max(CODE_KEPT_S, pause_s))
+
+    def follow(self, now: float) -> None:
+        """Take what it has come to, if it has."""
+        if self.ended_at is None and now - self.begun_at > CODE_DEADLINE_S:
+            self.child.abandon()
+        if self.ended_at is None and (self.child.timed_out or not self.child.running):
+            self.ended_at = now
+            self.known = self._found()
+
+    def _found(self) -> Json:
         """{"root", "commit", "changes": some of them in words} or {"problem"} or {"unknown"}."""
-        if self._root is None:
-            what = "is in no git repository" if os.path.isdir(self._folder) else "does not exist"
-            return {"problem": f"{self._folder} {what}"}
-        first = self.children[0]
-        if any(child.timed_out for child in self.children):
+        if self.child.timed_out:
             return {"unknown": f"git gave no answer about {self._root} in time"}
-        if first.missing:
+        if self.child.missing:
             return {"problem": "git is not installed on this host"}
-        commit = first.text.strip().rpartition("\n")[2]  # behind what git may have warned of
-        if first.exit_code != 0 or not COMMIT.match(commit):
-            meant = f"`{self._ref}` is no commit in {self._root}" if self._ref else f"{self._root} has no commit yet"
-            return {"problem": f"git: {first_line(first.text)}" if commit else meant}
-        if any(child.exit_code != 0 for child in self.children):
-            return {"problem": f"git: {first_line(self.children[-1].text)}"}
-        entries = [entry for child in self.children[1:] for entry in child.output.split(b"\0") if entry]
-        names = [entry[3:].decode("utf-8", "replace") for entry in entries if entry[2:3] == b" "]
-        if entries and not names:
-            names = [first_line(self.children[-1].text)]
+        said = first_line(self.child.text)
+        names: List[str] = []
+        if self._ref:
+            commit = self.child.text.strip().rpartition("\n")[2]  # behind what git may have warned of
+            meant = f"`{self._ref}` is no commit in {self._root}"
+        else:
+            commit, names = changes_in(self.child.output)
+            meant = f"{self._root} has no commit yet"
+        if self.child.exit_code != 0 or not COMMIT.match(commit):
+            return {"problem": f"git: {said}" if self.child.exit_code != 0 and said else meant}
         more = [f"{len(names) - CHANGES_SAID_MAX} more"] if len(names) > CHANGES_SAID_MAX else []
         return {"root": self._root, "commit": commit, "changes": names[:CHANGES_SAID_MAX] + more}
+
+
+def changes_in(output: bytes) -> Tuple[str, List[str]]:
+    """The commit and the changed paths in what `git status --porcelain=v2 --branch -z` says."""
+    commit = ""
+    names: List[str] = []
+    entries = iter(output.split(b"\0"))
+    for entry in entries:
+        fields = {b"1 ": 8, b"2 ": 9, b"u ": 10}.get(entry[:2])
+        if fields is not None:
+            names.append(entry.split(b" ", fields)[-1].decode("utf-8", "replace"))
+            if entry[:1] == b"2":
+                next(entries, None)
+        elif b"# branch.oid " in entry:  # behind what git may have warned of
+            commit = entry.rpartition(b" ")[2].decode("ascii", "replace")
+        elif entry and not entry.startswith(b"# "):
+            names.append(first_line(entry.decode("utf-8", "replace")))
+    return commit, names
+
+
+class CodeLooks:
+    """One look at each repository for all folders in it, a few at once, and not again at every probe."""
+
+    def __init__(self) -> None:
+        self._looks: Dict[Tuple[str, str], CodeLook] = {}
+
+    def facts(self, wanted: Json) -> Json:
+        """By key, what is known of [folder, ref]: what is not found out soon is there at a later probe."""
+        places = {key: (resolve("", cwd), ref) for key, (cwd, ref) in wanted.items()}
+        roots = {folder: self._root(folder) for folder in dict.fromkeys(folder for folder, _ in places.values())}
+        self._follow(
+            [(root, ref) for root, ref in {(roots[folder], ref): None for folder, ref in places.values()} if root]
+        )
+        found = {key: self._told(folder, roots[folder], ref) for key, (folder, ref) in places.items()}
+        # a commit is chosen once, so the next one who asks wants to know what it is then
+        self._looks = {pair: look for pair, look in self._looks.items() if look.ended_at is None or not look.has_commit}
+        return found
+
+    @staticmethod
+    def _root(folder: str) -> Optional[str]:
+        return repository_of(os.path.realpath(folder)) if os.path.isdir(folder) else None
+
+    def _follow(self, pairs: List[Tuple[str, str]]) -> None:
+        now = time.monotonic()
+        for pair, look in list(self._looks.items()):
+            if pair in pairs:
+                look.asked_at = now
+            elif now - look.asked_at > CODE_PAUSE_MAX_S:  # what it finds would be too old
+                look.child.abandon()
+                del self._looks[pair]
+        until = now + CODE_PATIENCE_S
+        due = [pair for pair in pairs if pair not in self._looks or not self._looks[pair].holds(now)]
+        while True:
+            begun = self._begin(due)
+            # one that did not end in the probe that began it is not waited for again
+            patience_s = until - now if begun else 0.05
+            read_until([look.child for look in self._looks.values() if look.ended_at is None], now + patience_s)
+            now = time.monotonic()
+            for look in self._looks.values():
+                look.follow(now)
+            if not begun or now >= until:
+                return
+
+    def _begin(self, due: List[Tuple[str, str]]) -> bool:
+        """Begin as many as may run at once, and take them off the list."""
+        room = CODE_LOOKS_AT_ONCE - sum(look.ended_at is None for look in self._looks.values())
+        begun = due[: max(0, room)]
+        del due[: len(begun)]
+        for pair in begun:
+            before = self._looks.get(pair)
+            self._looks[pair] = CodeLook(*pair, before.known if before is not None else None)
+        return bool(begun)
+
+    def _told(self, folder: str, root: Optional[str], ref: str) -> Json:
+        if root is None:
+            what = "is in no git repository" if os.path.isdir(folder) else "does not exist"
+            return {"problem": f"{folder} {what}"}
+        look = self._looks.get((root, ref))
+        return look.known if look is not None else {"unknown": "its repository is looked at next"}
 
 
 class SnapshotPlace:
@@ -970,13 +1075,13 @@ class SnapshotPlace:
         self.commit = commit
 
     def facts(self) -> Json:
-        """{"path", "ready", "problem"}; `problem` is empty while it is being made, too."""
-        facts: Json = {"path": self.path, "ready": os.path.exists(self.tree + ".ready"), "problem": ""}
+        """{"path", "ready", "problem"}; `problem` is empty while it is being made, too. Raises OSError."""
+        facts: Json = {"path": self.path, "ready": self._is_whole(), "problem": ""}
         if facts["ready"] and not os.path.isdir(self.path):
             facts.update(ready=False, problem=f"the commit {self.commit[:12]} has no folder {self.inside}")
         failed = None if facts["ready"] else read_file(self.tree + ".failed", 4096)
         if failed:
-            facts["problem"] = first_line(failed[0].decode("utf-8", "replace"))
+            facts.update(problem=first_line(failed[0].decode("utf-8", "replace")), again=self.may_be_tried)
         return facts
 
     @property
@@ -986,16 +1091,26 @@ class SnapshotPlace:
             age_s = time.time() - os.stat(self.tree + ".failed").st_mtime
         except FileNotFoundError:
             age_s = SNAPSHOT_AGAIN_S
-        return not os.path.exists(self.tree + ".ready") and not 0 <= age_s < SNAPSHOT_AGAIN_S
+        return not self._is_whole() and not 0 <= age_s < SNAPSHOT_AGAIN_S
+
+    def _is_whole(self) -> bool:
+        """It was made, and nobody removed it by hand since. Raises OSError where that cannot be told."""
+        try:
+            # in this order: one that is made anew loses its readiness before anything of it is there
+            os.lstat(os.path.join(self.tree, ".git"))
+            os.stat(self.tree + ".ready")
+        except FileNotFoundError:
+            return False
+        return True
 
     def enter(self, marker: str, attempt: str, lock: str, outputs: List[str], inputs: List[str]) -> None:
         """Put an attempt down as its user, and see to it that the job finds its data. Raises Refused, OSError."""
-        users = self.tree + ".users"
-        if os.path.isdir(users):
-            write_whole(os.path.join(users, marker), f"{attempt}\n{lock}\n")
+        mine = os.path.join(self.tree + ".users", marker)
+        if os.path.isdir(os.path.dirname(mine)):
+            write_whole(mine, f"{attempt}\n{lock}\n")
         # in this order: whoever removes it takes its readiness away first, and then looks who uses it
         facts = self.facts()
-        if not facts["ready"]:
+        if not facts["ready"] or not os.path.exists(mine):  # it may have been removed and made anew in between
             raise Refused(facts["problem"] or f"the work tree of {self.commit[:12]} is not there")
         for pattern in outputs:
             problem = self._link(pattern, is_output=True)
@@ -1080,6 +1195,8 @@ class Agent:
         self._commands = CommandChecks(self._deadline_s)
         self._scopes = Scopes(self.state, self._deadline_s)
         self._helpers = Helpers(self.state, settings.get("helpers"))
+        self._code = CodeLooks()
+        self._notes_taken_at = float("-inf")
         self._outstanding: Dict[str, Child] = {}
         self._started: List[Tuple[str, subprocess.Popen[bytes]]] = []
         self._launch_errors: Dict[str, str] = {}
@@ -1204,9 +1321,7 @@ class Agent:
     def _commits(self, request: Json, reply: Json) -> None:
         """What jobs with `snapshot` wait for; in a full look, all work trees that are there and idle, too."""
         if request.get("code"):
-            looks = {key: CodeLook(resolve("", cwd), ref) for key, (cwd, ref) in request["code"].items()}
-            collect([child for look in looks.values() for child in look.children], self._deadline_s)
-            reply["code"] = {key: look.facts() for key, look in looks.items()}
+            reply["code"] = self._code.facts(request["code"])
         if request.get("snapshots"):
             wanted = request["snapshots"]
             reply["snapshots"] = {key: self._snapshot_facts(cwd, commit) for key, (cwd, commit) in wanted.items()}
@@ -1243,24 +1358,36 @@ class Agent:
         """[repository, commit] of each that no attempt has entered or left for a while."""
         above = os.path.join(self.state, "snapshots")
         for repository in folders_in(above):
-            for commit in folders_in(os.path.join(above, repository)):
+            names = folders_in(os.path.join(above, repository))
+            for commit in dict.fromkeys(name.partition(".")[0] for name in names):
+                # where making or removing it was cut off there is the one without the other
+                last = f"{commit}.users" if f"{commit}.users" in names else commit
                 if COMMIT.match(commit):
                     with contextlib.suppress(OSError):  # it is being removed
-                        users = os.stat(os.path.join(above, repository, f"{commit}.users"))
-                        if not 0 <= time.time() - users.st_mtime < SNAPSHOT_UNUSED_S:
+                        stat = os.stat(os.path.join(above, repository, last))
+                        if not 0 <= time.time() - stat.st_mtime < SNAPSHOT_UNUSED_S:
                             yield [repository, commit]
 
     def _snapshots(self, request: Json) -> Json:
         """Begin to `make` work trees, [folder, commit] each, and to `drop` others, [repository, commit] each."""
-        for cwd, commit in request.get("make") or []:
-            place = SnapshotPlace(self.state, resolve("", cwd), commit)
+        problems = []
+        for operation in ("make", "drop"):
+            for where, commit in request.get(operation) or []:
+                try:
+                    self._begin_snapshot(operation, where, commit)
+                except (Refused, OSError) as error:  # what keeps one from it need not keep the others
+                    problems.append(str(error))
+        return {"begun": True, "problems": problems}
+
+    def _begin_snapshot(self, operation: str, where: str, commit: str) -> None:
+        if operation == "make":
+            place = SnapshotPlace(self.state, resolve("", where), commit)
             if place.may_be_tried:
                 self._helpers.start("snapshot", "make", place.root, commit)
-        for repository, commit in request.get("drop") or []:
-            if not re.match(r"[0-9a-f]{12}\Z", repository) or not COMMIT.match(commit):
-                raise Refused(f"not a snapshot: {repository}/{commit}")
-            self._helpers.start("snapshot", "drop", repository, commit)
-        return {"begun": True}
+            return
+        if not re.match(r"[0-9a-f]{12}\Z", where) or not COMMIT.match(commit):
+            raise Refused(f"not a snapshot: {where}/{commit}")
+        self._helpers.start("snapshot", "drop", where, commit)
 
     def _markers(self) -> List[str]:
         """What lies in the spool: attempts that have ended and have no verdict beside their files yet."""
@@ -1598,7 +1725,7 @@ class Agent:
         except Refused as refused:
             folder = self._folder(path)
             if create_exclusively(os.path.join(folder, "claim"), "revoked\n"):
-                write_whole(os.path.join(folder, "setup_failed"), f"{refused}\n")
+                write_whole(os.path.join(folder, "setup_failed"), f"{SNAPSHOT_PROBLEM}{refused}\n")
                 ended = {"code": SETUP_FAILED, "uptime_s": time.clock_gettime(time.CLOCK_MONOTONIC), "duration_s": 0.0}
                 write_whole(os.path.join(folder, "exit.json"), json.dumps(ended) + "\n", durable=True)
                 os.makedirs(os.path.dirname(self._marker(path)), mode=0o700, exist_ok=True)
@@ -1621,12 +1748,25 @@ class Agent:
 
     def _await_notes(self, path: str) -> None:
         """A job may be over before what it ran with is noted. Nobody but a collector of files waits for that."""
-        until = time.monotonic() + NOTES_PATIENCE_S
+        if not os.path.exists(self._notes_marker(path)):
+            return
+        self._see_to_notes()
+        try:
+            age_s = abs(time.time() - os.stat(os.path.join(self._folder(path), "exit.json")).st_mtime)
+        except OSError:
+            return  # it has not ended, or nobody knows how
+        # what has ended long ago and is not noted yet is not noted now either
+        until = time.monotonic() + NOTES_PATIENCE_S - age_s
         while os.path.exists(self._notes_marker(path)) and time.monotonic() < until:
-            self._take_notes()
             time.sleep(0.05)
 
+    def _see_to_notes(self) -> None:
+        """Somebody has to be at it who was asked a while ago. One is: the last one that was started, or whom it met."""
+        if time.monotonic() - self._notes_taken_at > NOTES_AGAIN_S:
+            self._take_notes()
+
     def _take_notes(self) -> None:
+        self._notes_taken_at = time.monotonic()
         with contextlib.suppress(OSError):  # the marker stays, and the next one that is started finds it
             self._helpers.start("provenance")
 
@@ -1782,7 +1922,7 @@ class Agent:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._marker(path))
         if self._helpers.has("provenance") and os.path.exists(self._notes_marker(path)):
-            self._take_notes()  # whoever was at it when the attempt started may be gone
+            self._see_to_notes()  # whoever was at it when the attempt started may be gone
         return {"settled": True}
 
     @staticmethod

@@ -13,7 +13,7 @@ from reconciler.host.setup import sets_up
 from reconciler.model.doctor import MachineFacts, Patient
 from reconciler.model.facts import HostView, Unknown
 from reconciler.model.names import AttemptRef, session_name
-from reconciler.model.needs import Needs
+from reconciler.model.needs import Needs, code_key
 from reconciler.model.secrets import secret_values, without
 from reconciler.model.spec import Job
 from reconciler.parse.doctor import parse_machine
@@ -53,7 +53,10 @@ def examine(agent: HostAgent, patient: Patient, now: float) -> Asked:
 
 def needs_of(patient: Patient) -> Needs:
     """What of it is a look like any other."""
+    snapshots = {project.name: project.snapshot for project, _ in patient.projects if project.snapshot is not None}
+    code = [(job.cwd, snapshots[job.project]) for job in patient.all_jobs() if job.project in snapshots]
     return Needs(
+        code={code_key(ref, cwd): (cwd, ref) for cwd, ref in code},
         outputs={job.key: job for job in patient.all_jobs() if job.outputs},
         preconditions={job.key: job for job in patient.all_jobs() if job.preconditions},
         gpus=True,

@@ -68,6 +68,10 @@ def launch(
     """Write the attempt folder and start it. Safe to repeat: the claim lets one shim run it, once."""
     record = action.record
     assert record is not None
+    if (record.pin or project.snapshot is not None) and not origin.tree:
+        # in its own folder it would run code that may be edited any moment
+        message = "the work tree of the commit that it is to run from is not known; exq looks again"
+        return Effect(Reply({"error": message, "kind": "refused"}), lambda reply: _outcome(reply, "launched"))
     placed = replace(job, cwd=origin.tree) if origin.tree else job
     script = render_job_script(placed, project, record, f"{state}/attempts/{record.path}", state)
     commit = record.pin.partition(" ")[0]

@@ -20,7 +20,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 GIT_DEADLINE_S = 20.0
 LISTING_DEADLINE_S = 20.0
@@ -35,6 +35,8 @@ SILENT_S = 600.0
 UNUSED_S = 3600.0
 RELISTED_S = 30 * 86400.0
 READ_MAX_BYTES = 1 << 20
+COMPLAINT_MAX_BYTES = 1 << 16
+DYING_S = 1.0
 
 # In the job's own interpreter, whichever it is. Nothing of the folder that it is called in is imported.
 LISTING = """
@@ -145,7 +147,7 @@ class Shelf:
 def run(argv: List[str], cwd: str, env: Dict[str, str], until: float, limit: int) -> Tuple[int, bytes, str, bool]:
     """The exit code, the output, the complaints, and whether the output was longer than `limit` and was cut off.
 
-    Raises Problem when it is missing or takes longer than `until`."""
+    Raises Problem when it is missing or has not ended by `until` (monotonic)."""
     name = os.path.basename(argv[0])
     quiet = subprocess.DEVNULL
     try:
@@ -156,31 +158,46 @@ def run(argv: List[str], cwd: str, env: Dict[str, str], until: float, limit: int
         if isinstance(error, FileNotFoundError) and os.path.isdir(cwd):
             raise Problem(f"{name} is not installed on this host") from None
         raise Problem(f"{name} cannot be run in {cwd}: {error.strerror}") from None
-    text, complaint, cut = bytearray(), bytearray(), False
-    with child, selectors.DefaultSelector() as selector:
+    try:
+        text, complaint = read_all(child, until, limit)
+        if len(text) <= limit:
+            child.wait(max(0.0, until - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        raise Problem(f"{name} gave no answer in time") from None
+    finally:
+        end(child)
+    return child.returncode, bytes(text[:limit]), complaint.decode("utf-8", "replace"), len(text) > limit
+
+
+def read_all(child: Any, until: float, limit: int) -> Tuple[bytearray, bytearray]:
+    """The output, at most a little more than `limit`, and the beginning of the complaints. Raises TimeoutExpired."""
+    text, complaint = bytearray(), bytearray()
+    with selectors.DefaultSelector() as selector:
         for stream, gathered in ((child.stdout, text), (child.stderr, complaint)):
-            assert stream is not None
             selector.register(stream, selectors.EVENT_READ, gathered)
-        while selector.get_map() and not cut:
-            ready = selector.select(max(0.0, until - time.monotonic()))
+        while selector.get_map() and len(text) <= limit:
+            left_s = until - time.monotonic()
+            ready = selector.select(left_s) if left_s > 0 else []
             if not ready:
-                end(child)
-                raise Problem(f"{name} gave no answer in time")
+                raise subprocess.TimeoutExpired(child.args, 0)
             for key, _ in ready:
                 chunk = os.read(key.fd, 1 << 16)
                 key.data.extend(chunk)
                 if not chunk:
                     selector.unregister(key.fileobj)
-                cut = cut or len(text) > limit
-        if cut:
-            end(child)
-    return child.returncode, bytes(text[:limit]), complaint.decode("utf-8", "replace"), cut
+            del complaint[COMPLAINT_MAX_BYTES:]
+    return text, complaint
 
 
 def end(child: Any) -> None:
-    """Kill it with all it started."""
-    with contextlib.suppress(OSError):
-        os.killpg(child.pid, signal.SIGKILL)
+    """Kill it with all it started, unless it has ended. What cannot even be killed is left behind."""
+    for stream in (child.stdout, child.stderr):
+        stream.close()
+    if child.returncode is None:
+        with contextlib.suppress(OSError):
+            os.killpg(child.pid, signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(DYING_S)
 
 
 # --- the code
@@ -233,9 +250,20 @@ def look_at_code(root: str, untracked: bool) -> Json:
     return facts
 
 
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)(.*)", re.DOTALL)
+_WITHOUT_PASSWORD = ("file", "ssh", "git+ssh", "ssh+git", "git")
+"""Schemes whose paths may hold an `@` like any other character."""
+
+
 def without_password(url: str) -> str:
     """An address that says nothing of who may use it."""
-    return re.sub(r"(?<=://)[^/@]*@", "", url)
+    found = _ADDRESS.match(url)
+    if found is None:
+        return url
+    scheme, authority, rest = found.groups()
+    if scheme.lower() in _WITHOUT_PASSWORD:
+        return f"{scheme}://{authority.rpartition('@')[2]}{rest}"
+    return f"{scheme}://{(authority + rest).rpartition('@')[2]}"  # all before an `@` may be a part of a password
 
 
 def read_status(root: str, text: bytes) -> Json:
@@ -496,25 +524,53 @@ class Notary:
         Where the disk is full, say, the markers stay for the next such process."""
         self._looks.clear()
         self._environments.forget()
-        begun, failed = [], 0
-        for name in names:
-            try:
-                begun += [each for each in [self._begin(name)] if each is not None]
-            except OSError:
-                failed += 1
-        for marker, folder, record in begun:
-            try:
-                if self._finish(marker, folder, record):
-                    os.unlink(marker)
-            except OSError:
-                failed += 1
+        begun = [(name, self._safely(name, self._begin, name)) for name in names]
+        ended = [self._safely(name, self._finish, name, *found) for name, found in begun if isinstance(found, tuple)]
+        failed = sum(isinstance(each, OSError) for each in (*ended, *(found for _, found in begun)))
         return failed < len(names)
 
-    def _begin(self, name: str) -> Optional[Tuple[str, str, Json]]:
+    def _safely(self, name: str, step: Callable[..., Any], *arguments: Any) -> Any:
+        """What a step comes to, or the OSError that it met."""
+        try:
+            return step(*arguments)
+        except OSError as error:
+            return error
+        except Exception as error:  # whatever is odd about one attempt, the others behind it in the queue are noted
+            return self._give_up(name, f"{type(error).__name__}: {error}")
+
+    def _give_up(self, name: str, why: str) -> Optional[OSError]:
+        """Say in the record of an attempt that there will be no more."""
         marker = os.path.join(self._queue, name)
+        try:
+            with contextlib.suppress(ValueError):  # it names no folder that could be written to
+                folder = self._folder_of(marker)[0]
+                if os.path.isdir(folder):
+                    told = {"schema": "exq.provenance/v1", "host": host_facts()}
+                    for part in ("code", "environment"):
+                        told[part] = {"problem": f"it cannot be noted: {why[:500]}"}
+                    write_record(folder, dict(told, **self._kept(folder)))
+            os.unlink(marker)
+        except OSError as error:
+            return error
+        return None
+
+    @staticmethod
+    def _kept(folder: str) -> Json:
+        """What was noted before, if it can be read."""
+        try:
+            return read_json(os.path.join(folder, "provenance.json")) or {}
+        except RecursionError:
+            return {}
+
+    def _folder_of(self, marker: str) -> Tuple[str, float]:
+        """The folder of an attempt, and when it was asked for."""
         with open(marker, encoding="utf-8", errors="surrogateescape") as file:
             folder = os.path.join(self._attempts, file.read(READ_MAX_BYTES).strip())
-            started_at = os.fstat(file.fileno()).st_mtime
+            return folder, os.fstat(file.fileno()).st_mtime
+
+    def _begin(self, name: str) -> Optional[Tuple[str, Json]]:
+        marker = os.path.join(self._queue, name)
+        folder, started_at = self._folder_of(marker)
         intent = read_json(os.path.join(folder, "intent.json"))
         if intent is None:  # its folder was removed
             os.unlink(marker)
@@ -525,7 +581,7 @@ class Notary:
             record["code"] = self._code(folder, intent, started_at)
             if notes_of(folder) is None:
                 write_record(folder, record)  # the rest may take a while, and what the code was must not get lost
-        return marker, folder, record
+        return folder, record
 
     def _code(self, folder: str, intent: Json, started_at: float) -> Json:
         where = str(intent.get("cwd") or "")
@@ -554,18 +610,18 @@ class Notary:
             facts["changed_after_start"] = changed[:LISTED_MAX]
         return facts
 
-    def _finish(self, marker: str, folder: str, record: Json) -> bool:
-        """Add the environment, once the job has said which. False: later."""
+    def _finish(self, name: str, folder: str, record: Json) -> None:
+        """Add the environment, once the job has said which."""
         notes = notes_of(folder)
         if notes is None:
             # in this order: what the job noted before it ended is there
-            over = any(os.path.exists(os.path.join(folder, name)) for name in ("exit.json", "verdict.json"))
+            over = any(os.path.exists(os.path.join(folder, each)) for each in ("exit.json", "verdict.json"))
             notes = notes_of(folder)
             if notes is None and not over and abs(time.time() - record["asked_at"]) < SILENT_S:
-                return False
+                return
         record["environment"] = self._environment(folder, notes)
         write_record(folder, record)
-        return True
+        os.unlink(os.path.join(self._queue, name))
 
     def _environment(self, folder: str, notes: Optional[Dict[str, str]]) -> Json:
         if notes is None:

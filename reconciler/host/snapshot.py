@@ -4,8 +4,12 @@
     python snapshot.py STATE drop REPOSITORY COMMIT  REPOSITORY: the name of its folder below <state>/snapshots
 
 Beside the work tree <state>/snapshots/REPOSITORY/COMMIT are `COMMIT.ready` (its repository, once it is whole),
-`COMMIT.failed` (why it could not be made), `COMMIT.users` (a file for each attempt that was started in it) and
-`COMMIT.lock`. It uses the standard library only and runs on Python 3.6: it is sent to where the jobs run.
+`COMMIT.failed` (why it could not be made), `COMMIT.users` (a file for each attempt that was started in it),
+`COMMIT.leaving` (what `.ready` is called while `drop` looks who is inside) and `COMMIT.lock`.
+
+What attempts run in is never removed, wherever any of this is cut off: a work tree goes only after all its users were
+found to be over, and whatever cannot be read counts as in use. It uses the standard library only and runs on
+Python 3.6: it is sent to where the jobs run.
 """
 
 import contextlib
@@ -16,7 +20,7 @@ import os
 import shutil
 import subprocess
 import sys
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Iterator, List, Optional
 
 GIT_DEADLINE_S = 3600
 LINKS_MAX = 2000
@@ -33,6 +37,7 @@ class Place:
     def __init__(self, state: str, repository: str, commit: str) -> None:
         self.tree = os.path.join(state, "snapshots", repository, commit)
         self.ready, self.failed = self.tree + ".ready", self.tree + ".failed"
+        self.leaving = self.tree + ".leaving"
         self.users, self.lock = self.tree + ".users", self.tree + ".lock"
 
 
@@ -89,18 +94,29 @@ def make(state: str, folder: str, commit: str) -> None:
     place = Place(state, name_of(root), commit)
     os.makedirs(os.path.dirname(place.tree), mode=0o700, exist_ok=True)
     with locked(place) as mine:
-        if not mine or os.path.exists(place.ready):
+        if not mine or is_whole(place):
             return
         try:
+            if is_there(place.tree) and is_used(state, place):
+                raise Problem(f"attempts may still run in what is left of {place.tree}: they have to end first")
             fill(place, root, commit, state)
         except Problem as problem:
-            remove_tree(place, root)
             write_whole(place.failed, f"{problem}\n")
             return
         os.makedirs(place.users, mode=0o700, exist_ok=True)
         write_whole(place.ready, json.dumps({"root": root}) + "\n")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(place.failed)
+
+
+def is_whole(place: Place) -> bool:
+    """It was made, and nobody removed it by hand since; else it is said to be so no more. Raises OSError."""
+    if not os.path.lexists(place.ready) and not back_in_place(place):
+        return False
+    whole = is_there(os.path.join(place.tree, ".git"))
+    if not whole:
+        os.unlink(place.ready)  # before anything of it is made: nobody must enter until it is whole
+    return whole
 
 
 @contextlib.contextmanager
@@ -124,7 +140,16 @@ def fill(place: Place, root: str, commit: str, state: str) -> None:
             raise Problem(f"{root} does not have the commit {commit[:12]}: git -C {root} fetch") from None
         raise
     remove_tree(place, root)
-    git(root, "worktree", "add", "--force", "--detach", "--quiet", place.tree, commit)
+    try:
+        git(root, "worktree", "add", "--force", "--detach", "--quiet", place.tree, commit)
+        put_data(place, root, state)
+    except Problem:
+        remove_tree(place, root)  # nobody can have entered it: it was never ready
+        raise
+
+
+def put_data(place: Place, root: str, state: str) -> None:
+    """Link into a work tree what is no code."""
     if any(entry.startswith(b"160000 ") for entry in git(place.tree, "ls-files", "--stage", "-z").split(b"\0")):
         raise Problem(f"{root} has submodules, which a snapshot does not take along: leave `snapshot` out")
     # what git is told to ignore (data, checkpoints) is no code: it is used where it is
@@ -147,7 +172,7 @@ def link(source: str, target: str) -> None:
 
 
 def remove_tree(place: Place, root: str) -> None:
-    """Whatever is there of it; links are removed, never what they lead to."""
+    """Whatever is there of it; links are removed, never what they lead to. Only where nobody is in it."""
     if os.path.lexists(place.tree):
         with contextlib.suppress(Problem):  # it was not registered yet, or its repository is gone
             git(root, "worktree", "remove", "--force", "--force", place.tree)
@@ -160,21 +185,65 @@ def drop(state: str, repository: str, commit: str) -> None:
     with locked(place) as mine:
         if not mine:
             return
-        try:
-            with open(place.ready, encoding="utf-8") as file:
-                about: Dict[str, Any] = json.load(file)
-        except (OSError, ValueError):
-            about = {}
-        # in this order: whoever starts an attempt puts its name down first, and then looks whether it is ready
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(place.ready)
-        if about and any(in_use(state, place, name) for name in names_in(place.users)):
-            write_whole(place.ready, json.dumps(about) + "\n")
+        back_in_place(place)
+        if is_used(state, place):
             return
-        remove_tree(place, str(about.get("root") or "/"))
-        shutil.rmtree(place.users, ignore_errors=True)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(place.failed)
+        try:
+            root = root_of(place)
+        except (OSError, ValueError):
+            return  # whatever damaged the file may have damaged what is known of its users
+        if clear_out(state, place):
+            remove_tree(place, root)
+            shutil.rmtree(place.users, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(place.failed)
+
+
+def clear_out(state: str, place: Place) -> bool:
+    """Let nobody in any more. False: somebody is inside, and it is as it was.
+
+    In this order: whoever starts an attempt puts its name down first, and then looks whether it is ready. `.ready` is
+    renamed, not written anew: so it comes back on a full disk, too, and is found where this is cut off."""
+    was_ready = os.path.lexists(place.ready)
+    if was_ready:
+        os.rename(place.ready, place.leaving)
+    empty = False
+    try:
+        empty = not is_used(state, place)
+    finally:
+        if was_ready and not empty:
+            os.rename(place.leaving, place.ready)
+    if was_ready and empty:
+        os.unlink(place.leaving)  # before anything of it goes: from here on it is not whole
+    return empty
+
+
+def back_in_place(place: Place) -> bool:
+    """Someone who looked who is inside never came back: it is whole. False: that is not so."""
+    try:
+        os.rename(place.leaving, place.ready)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def root_of(place: Place) -> str:
+    """Its repository. Where it was never ready, the work tree itself may know. Raises OSError, ValueError."""
+    try:
+        with open(place.ready, encoding="utf-8") as file:
+            about: Any = json.load(file)
+    except FileNotFoundError:
+        return place.tree
+    if not isinstance(about, dict) or not isinstance(about.get("root"), str):
+        raise ValueError("not what is written into it")
+    root: str = about["root"]
+    return root
+
+
+def is_used(state: str, place: Place) -> bool:
+    """An attempt that was started in it is not known to be over."""
+    # one that is being written is of someone who has yet to look whether it is ready
+    return any(in_use(state, place, name) for name in names_in(place.users) if not name.endswith(".tmp"))
 
 
 def names_in(folder: str) -> List[str]:
@@ -186,16 +255,30 @@ def names_in(folder: str) -> List[str]:
 
 def in_use(state: str, place: Place, name: str) -> bool:
     """The attempt is not known to be over. Of one that is, the name is taken off."""
-    with open(os.path.join(place.users, name), encoding="utf-8", errors="surrogateescape") as file:
-        attempt, _, lock = file.read(1 << 16).partition("\n")
-    folder = os.path.join(state, "attempts", attempt)
-    ended = not os.path.isdir(folder) or any(
-        os.path.exists(os.path.join(folder, each)) for each in ("exit.json", "verdict.json")
-    )
-    if not ended or is_held(lock.strip()):
+    path = os.path.join(place.users, name)
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            attempt, _, lock = file.read(1 << 16).partition("\n")
+        if not is_over(os.path.join(state, "attempts", attempt)) or is_held(lock.strip()):
+            return True
+        os.unlink(path)
+    except (OSError, ValueError):  # a disk that does not answer proves nothing
         return True
-    os.unlink(os.path.join(place.users, name))
     return False
+
+
+def is_over(folder: str) -> bool:
+    """The attempt has ended, or its folder was removed. Raises OSError."""
+    return not is_there(folder) or any(is_there(os.path.join(folder, e)) for e in ("exit.json", "verdict.json"))
+
+
+def is_there(path: str) -> bool:
+    """Raises OSError where that cannot be told."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def is_held(lock: str) -> bool:

@@ -14,7 +14,7 @@ from reconciler.model.needs import Needs
 from reconciler.model.snapshot import Snapshot
 from reconciler.model.spec import LOCAL_HOST, Desired
 from reconciler.planner.adopt import all_taken_in
-from reconciler.planner.needs import Waiting, index_of, needs, waiting_jobs
+from reconciler.planner.needs import OpenJobs, index_of, needs, open_jobs
 from reconciler.planner.plan import plan as make_plan
 from reconciler.planner.requests import with_requests
 from reconciler.planner.same import same_facts
@@ -48,7 +48,7 @@ def look(world: World, *, full: bool = True, results: bool = False, woken: Colle
     known = world.ledger.ledger()
     ledger = with_requests(known, [request for request in requests if request.kind is not RequestKind.FORGET_HOST])
     if requests or (last is not None and last.requests):
-        world.waiting = None  # its versions do not tell of requests that are not in the ledger yet
+        world.open_jobs = None  # its versions do not tell of requests that are not in the ledger yet
     observed = _observe(world, desired, ledger, full=full, results=results, woken=woken)
     ledger = with_requests(known, [request for request in requests if not _is_for_silence(world, observed, request)])
     now = max(now, world.clock())
@@ -96,13 +96,13 @@ def _observe(
     world: World, desired: Desired, ledger: Ledger, *, full: bool, results: bool, woken: Collection[str] | None
 ) -> Observed:
     """Ask all hosts side by side, then gather what has come when the patience ends."""
-    waiting = _waiting(world, desired, ledger)
+    jobs = _open_jobs(world, desired, ledger)
     hosts = list(world.hosts(desired))
     to_ask = [host for host in hosts if full or woken is None or _name(world, host) in woken]
     # this machine answers at once, so it is asked while the others are busy
     for host in sorted(to_ask, key=world.is_local):
         if host not in world.asked or abs(world.clock() - world.asked[host].at) > STALE_S:
-            asked = _needs(world, desired, ledger, host, waiting, full=full)
+            asked = _needs(world, desired, ledger, host, jobs, full=full)
             if results:
                 here = (p for p in desired.projects.values() if p.is_on(host))
                 asked = replace(asked, outputs={job.key: job for p in here for job in p.jobs() if job.outputs})
@@ -132,9 +132,7 @@ def _name(world: World, host: str) -> str:
     return LOCAL_HOST if world.is_local(host) else host
 
 
-def _needs(
-    world: World, desired: Desired, ledger: Ledger, host: str, waiting: dict[str, Waiting], *, full: bool
-) -> Needs:
+def _needs(world: World, desired: Desired, ledger: Ledger, host: str, jobs: OpenJobs, *, full: bool) -> Needs:
     last = world.last
     full = full or host not in world.views
     # Of new specs nothing is known yet, so all that they ask for is looked at once.
@@ -148,7 +146,7 @@ def _needs(
         full=full,
         turn=world.turn,
         wanted=last.plan.wanted if last is not None else (),
-        waiting=waiting,
+        jobs=jobs,
     )
     return replace(asked, index=index_of(desired, host)) if first_contact else asked
 
@@ -178,8 +176,8 @@ def _answer(world: World, desired: Desired, host: str, until: float | None) -> H
     return view
 
 
-def _waiting(world: World, desired: Desired, ledger: Ledger) -> dict[str, Waiting]:
+def _open_jobs(world: World, desired: Desired, ledger: Ledger) -> OpenJobs:
     versions = (desired.version, ledger.version)
-    if world.waiting is None or world.waiting[0] != versions:
-        world.waiting = (versions, waiting_jobs(desired, ledger))
-    return world.waiting[1]
+    if world.open_jobs is None or world.open_jobs[0] != versions:
+        world.open_jobs = (versions, open_jobs(desired, ledger))
+    return world.open_jobs[1]

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from reconciler.host.landing.specs import LAST
-from reconciler.host.watch import Waker
+from reconciler.host.landing.names import LAST
 from reconciler.loop.done import Done
 from reconciler.loop.tick import tick
 from reconciler.loop.world import World
 from reconciler.model.snapshot import Snapshot
 from reconciler.model.spec import LOCAL_HOST
+
+if TYPE_CHECKING:
+    from reconciler.host.watch import Waker
 
 RESYNC_S = 15.0
 """The safety net: a full look at the latest this long after the last one, events or not."""
@@ -48,6 +51,8 @@ def run(
         return snapshot
     if world.sources is not None:
         world.sources.start()
+    from reconciler.host.watch import Waker  # those who only look do without it
+
     with waker or Waker(watched_folders(world)) as alarm:
         return _ticks(world, alarm, until_settled=until_settled, report=report, stop=stop)
 

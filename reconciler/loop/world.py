@@ -20,7 +20,7 @@ from reconciler.loop.sources import Sources
 from reconciler.model.facts import HostView
 from reconciler.model.snapshot import Snapshot
 from reconciler.model.spec import LOCAL_HOST, Desired
-from reconciler.planner.needs import Waiting
+from reconciler.planner.needs import OpenJobs
 from reconciler.spec.configured import ConfiguredSpecs
 from reconciler.spec.effective import Effective, effective
 from reconciler.spec.files import SpecFolder, Specs
@@ -51,7 +51,7 @@ THIS_MACHINE = frozenset({"", "local", "localhost", "127.0.0.1", "::1"})
 class World:
     """The ports of the loop, and what it remembers from one look to the next.
 
-    `last` is the last look, `waiting` what `waiting_jobs` gave for its versions, `turn` counts full looks."""
+    `last` is the last look, `open_jobs` what is open by its versions, `turn` counts full looks."""
 
     specs: Specs
     texts: LastGoodTexts
@@ -89,7 +89,7 @@ class World:
     indexed: set[str] = field(default_factory=set)
     """Hosts that have told which attempts they have, all of which are in the ledger now."""
     last: Snapshot | None = None
-    waiting: tuple[tuple[str, int], dict[str, Waiting]] | None = None
+    open_jobs: tuple[tuple[str, int], OpenJobs] | None = None
     turn: int = 0
     announced: Desired | None = None
     """The specs as the audit trail last had them."""
@@ -106,14 +106,14 @@ class World:
         if isinstance(self.specs, ConfiguredSpecs):
             self.specs.accept(commit)
 
-    def fetch_source(self, deadline_s: float, *, always: bool = False) -> None:
+    def fetch_source(self, deadline_s: float | None, *, always: bool = False, silence_s: float | None = None) -> None:
         """Fetch the repository of the specs now, where there is one and it was not (`always`: even if it was) just now.
 
         How that went is known to the next look."""
         if isinstance(self.specs, ConfiguredSpecs) and self.sources is not None:
             self.specs.open_source()
             if always or self.sources.is_due():
-                self.sources.fetch(deadline_s)
+                self.sources.fetch(deadline_s, silence_s=silence_s)
 
     def is_local(self, host: str) -> bool:
         """The host is the machine that the loop runs on."""
@@ -158,15 +158,15 @@ def open_world(
     paths.check()
     passed = ValidatedTexts(cache_folder(env) / "validated")
     file = SettingsFile(specs, texts, passed)
-    file.refresh(settle=False, now=clock())
-    settings = effective(env, file.settings)
     with ExitStack() as opened:
         audit = None
         if writable:
             paths.ensure()
-            opened.enter_context(DaemonLock(paths, clock))
+            opened.enter_context(DaemonLock(paths, clock, specs))
             audit = AuditTrail(paths, clock)
             opened.callback(audit.close)
+        file.refresh(settle=False, now=clock())  # behind `ensure`, which makes the folder that it is kept in
+        settings = effective(env, file.settings)
         ledger = opened.enter_context(LedgerStore.open(paths, writable=writable))
         if settings.ssh_config:
             # ssh is started in several places, and messages name its command as the user has to type it
@@ -187,7 +187,7 @@ def open_world(
         connect = Connections(remote, lambda host: wake(news_of(host)))
         opened.callback(connect.close)
         world = World(
-            specs=ConfiguredSpecs(plain, file, sources.open),
+            specs=ConfiguredSpecs(plain, file, sources.open, sources.leave),
             texts=texts,
             paths=paths,
             state=StateFolder(paths),

@@ -188,11 +188,14 @@ class CodeVersion:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotFacts:
-    """The work tree of a commit. `path`: where a job goes on in it. `problem`: why it cannot be made."""
+    """The work tree of a commit. `path`: where a job goes on in it. `problem`: why it cannot be made.
+
+    `again`: that was a while ago, and is found out anew when it is asked for."""
 
     path: str
     ready: bool
     problem: str = ""
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

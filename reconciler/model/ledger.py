@@ -143,3 +143,11 @@ class Ledger:
     """The newest run of each project."""
     open_attempts: Mapping[str, AttemptRecord] = field(default_factory=dict)
     """Attempts that have no verdict or are not released, by path."""
+    set_up_in_vain: Mapping[str, None] = field(default_factory=dict)
+    """Every job of which some attempt could not be set up, by key, so that nobody has to look through all attempts."""
+
+
+def was_set_up_in_vain(record: JobRecord) -> bool:
+    """Some attempt of it could not be set up."""
+    verdicts = (attempt.verdict for attempt in record.attempts)
+    return any(verdict is not None and verdict.reason is Reason.ENVIRONMENT_BROKEN for verdict in verdicts)

@@ -15,8 +15,11 @@ SETUP_FAILED_LINE = "exq: "
 FOLDER_PROBLEM = "the working folder {cwd} cannot be entered"
 """Why an attempt failed before anything of its environment was tried."""
 
+SNAPSHOT_PROBLEM = "its snapshot cannot be used: "
+"""How it begins why a job cannot be started from the work tree of its commit."""
+
 Setup = tuple[str, ...]
-"""A working folder, or an environment: equal for the jobs that share it."""
+"""A working folder, an environment, or a job's place in a work tree: equal for the jobs that share it."""
 
 _FOLDER_PROBLEM_BEGINS = FOLDER_PROBLEM.partition("{")[0]
 _STEERING = re.compile(
@@ -41,6 +44,20 @@ def environment_of(job: Job) -> Setup:
     return ("environment", place, *(part or "" for part in parts), *variables)
 
 
+def snapshot_of(job: Job) -> Setup:
+    """Its place in the work tree of a commit. What is wrong there is due to its own outputs alone."""
+    return ("snapshot", job.key)
+
+
+def setups_of(job: Job) -> tuple[Setup, ...]:
+    """All that may be to blame when it cannot be set up."""
+    return (folder_of(job), environment_of(job), snapshot_of(job))
+
+
 def broken_part(job: Job, message: str) -> Setup:
     """What it was that could not be set up, by the message of an attempt."""
-    return folder_of(job) if message.startswith(_FOLDER_PROBLEM_BEGINS) else environment_of(job)
+    if message.startswith(FOLDER_PROBLEM.format(cwd=job.cwd)):
+        return folder_of(job)
+    # another folder than its own is one in a work tree: those who run in the original one are not concerned
+    in_snapshot = message.startswith((SNAPSHOT_PROBLEM, _FOLDER_PROBLEM_BEGINS))
+    return snapshot_of(job) if in_snapshot else environment_of(job)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,6 +10,7 @@ class Taken:
     """The commit that was last taken from a source. It is kept over restarts."""
 
     commit: str
+    """Empty where it is not known any more; then only what is made from `accepted` is taken."""
     at: float
     """Seconds since the epoch."""
     names: tuple[str, ...] = ()
@@ -51,7 +52,7 @@ class SourceState:
     behind: int | None = None
     """How many commits `newest` has that `commit` has not; None when that is not known."""
     rewritten: bool = False
-    """`newest` was not made from `commit`: it is taken only when a user says so."""
+    """`newest` was not made from `commit`, or that is not known: it is taken only when a user says so."""
     problem: str = ""
     """Why `newest` is not taken, or not known; empty when all is well."""
     advice: str = ""
@@ -60,5 +61,5 @@ class SourceState:
     """It is fetched; else it is read where it is."""
     interval_s: float | None = None
     """How often it is fetched."""
-    fetched_at: float | None = None
-    """When a fetch last succeeded."""
+    fetched_at: float | None = field(default=None, compare=False)
+    """When a fetch last succeeded, as of the look that made this: one that fetches nothing new changes nothing."""

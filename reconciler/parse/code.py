@@ -30,13 +30,15 @@ def parse_code(raw: Raw) -> CodeFacts | Unknown:
 
 
 def parse_snapshot(raw: Raw) -> SnapshotFacts | Unknown:
-    """One work tree from {"path", "ready", "problem"}."""
+    """One work tree from {"path", "ready", "problem", "again"}."""
     try:
         found = mapping(raw, "a snapshot")
         unknown = told_unknown(found)
         if unknown is not None:
             return unknown
-        facts = SnapshotFacts(text(found, "path"), flag(found, "ready"), one_line(text(found, "problem")))
+        problem = one_line(text(found, "problem"))
+        again = flag(found, "again") if "again" in found else False
+        facts = SnapshotFacts(text(found, "path"), flag(found, "ready"), problem, again)
         if facts.ready and not facts.path.startswith("/"):
             raise Malformed("`path` should be absolute")
         return facts

@@ -35,6 +35,11 @@ def there(patient: Patient, command: str, *, root: bool = False) -> str:
     return f"{patient.ssh} {'-t ' if root else ''}{shlex.quote(patient.host)} {shlex.quote(command)}"
 
 
+def quoted_path(text: str) -> str:
+    """Quoted for a shell, with a leading `~` left to it."""
+    return f"~/{shlex.quote(text[2:])}" if text.startswith("~/") else shlex.quote(text)
+
+
 def silent(patient: Patient, message: str, trouble: Trouble | None) -> Check:
     """The host gave no answer."""
     if patient.local:

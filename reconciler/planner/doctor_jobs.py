@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from reconciler.model.doctor import Check, CheckStatus, MachineFacts, Patient
 from reconciler.model.facts import HostView, OutputFacts, PreconditionFacts, Unknown
 from reconciler.model.spec import Job
-from reconciler.planner.doctor import not_known, there
+from reconciler.planner.doctor import not_known, quoted_path, there
+from reconciler.planner.doctor_commits import commit_checks
 
 OK, WARNING, ERROR = CheckStatus.OK, CheckStatus.WARNING, CheckStatus.ERROR
 
@@ -19,6 +20,7 @@ def job_checks(patient: Patient, view: HostView, facts: MachineFacts) -> Iterato
         yield Check(patient.host, "jobs", OK, "no job waits to run here")
         return
     yield from _folders(patient, facts)
+    yield from commit_checks(patient, view, facts)
     yield from _environments(patient, facts)
     yield from _preconditions(patient, view)
 
@@ -29,7 +31,7 @@ def _folders(patient: Patient, facts: MachineFacts) -> Iterator[Check]:
     wrong = _grouped(jobs, lambda job: facts.folders.get(job.cwd, "") or None)
     for problem, keys in wrong.items():
         cwd = next(job.cwd for job in jobs if job.key == keys[0])
-        yield Check(patient.host, name, ERROR, problem, there(patient, f"mkdir -p {_path(cwd)}"), keys)
+        yield Check(patient.host, name, ERROR, problem, there(patient, f"mkdir -p {quoted_path(cwd)}"), keys)
     unsaid = [job.cwd for job in jobs if job.cwd not in facts.folders]
     if unsaid:
         yield not_known(patient, name, Unknown(f"the host says nothing of {unsaid[0]}"))
@@ -37,11 +39,6 @@ def _folders(patient: Patient, facts: MachineFacts) -> Iterator[Check]:
         folders = sorted({job.cwd for job in jobs})
         more = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
         yield Check(patient.host, name, OK, f"{folders[0]}{more}")
-
-
-def _path(text: str) -> str:
-    """Quoted for a shell, with a leading `~` left to it."""
-    return f"~/{shlex.quote(text[2:])}" if text.startswith("~/") else shlex.quote(text)
 
 
 def _environments(patient: Patient, facts: MachineFacts) -> Iterator[Check]:
@@ -73,7 +70,7 @@ def _environment_mend(patient: Patient, job: Job, message: str) -> str:
     if job.venv is not None and "virtual environment" in message:
         folder = job.venv if job.venv.startswith(("/", "~")) else f"{job.cwd.rstrip('/')}/{job.venv}"
         again = "" if "is not there" in message and "python" not in message else "--clear "
-        return there(patient, f"python3 -m venv {again}{_path(folder)}")
+        return there(patient, f"python3 -m venv {again}{quoted_path(folder)}")
     return ""
 
 

@@ -24,6 +24,8 @@ class Refusal:
     message: str
     until: float | None = None
     """When that is looked at again, if a clock decides."""
+    by_a_person: bool = False
+    """Only a person can lift it. It is looked at again all the same, for when one has."""
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from reconciler.model.enums import Reason
 from reconciler.model.facts import AttemptFacts, HostView
 from reconciler.model.ledger import AttemptRecord, Verdict
 from reconciler.model.plan import Settle
-from reconciler.model.setup import Setup, broken_part, environment_of, folder_of
+from reconciler.model.setup import Setup, broken_part, setups_of
 from reconciler.model.spec import Job
 from reconciler.planner.backoff import counted_attempts
 from reconciler.planner.draft import Draft, Refusal
@@ -55,6 +55,11 @@ class Failure:
     """When it may be tried again."""
 
     @property
+    def first_at(self) -> float:
+        """When it was first tried in vain."""
+        return min(launched_at for launched_at, _ in self.tries)
+
+    @property
     def stands(self) -> bool:
         """Nothing that was launched with it or later has got past its setup."""
         return self.launched_at > self.worked_at
@@ -77,13 +82,13 @@ def setups_in_vain(draft: Draft, job: Job, hosts: Iterable[str], *, asked_for: b
 def _refusal(draft: Draft, job: Job, failure: Failure, *, asked_for: bool) -> Refusal | None:
     if failure.trial is not None:
         message = f"{failure.message}; {failure.trial} is started to see whether it is mended"
-        return Refusal(Reason.ENVIRONMENT_BROKEN, message)
+        return Refusal(Reason.ENVIRONMENT_BROKEN, message, by_a_person=True)
     # a clock that was set back must not make the wait longer
     if asked_for or not 0 < failure.again_at - draft.now <= ENVIRONMENT_RETRY_MAX_S:
         return None
     draft.wake(failure.again_at)
     attempt = f"attempt {failure.number}" + ("" if failure.job == job.key else f" of {failure.job}")
-    return Refusal(Reason.ENVIRONMENT_BROKEN, f"{failure.message} ({attempt})", failure.again_at)
+    return Refusal(Reason.ENVIRONMENT_BROKEN, f"{failure.message} ({attempt})", failure.again_at, by_a_person=True)
 
 
 def note_launch(draft: Draft, job: Job, host: str) -> None:
@@ -108,7 +113,7 @@ def failures_of(draft: Draft) -> dict[Spot, Failure]:
 
 def _failures(draft: Draft) -> dict[Spot, Failure]:
     ends = {action.path: action.verdict for action in draft.actions if isinstance(action, Settle) and action.verdict}
-    if not any(map(_is_broken, ends.values())) and not _any_broken(draft):
+    if not draft.ledger.set_up_in_vain and not any(map(_is_broken, ends.values())):
         return {}
     found: dict[Spot, Failure] = {}
     for job, attempt, verdict in _failed(draft, ends):
@@ -140,41 +145,48 @@ def _delay_s(failure: Failure) -> float:
 
 def _failed(draft: Draft, ends: dict[str, Verdict]) -> Iterator[tuple[Job, AttemptRecord, Verdict]]:
     """Attempts of jobs as they are asked for now that could not be set up, and that no retry has put aside."""
-    for job, attempt, verdict in _attempts(draft, ends):
-        if verdict is not None and _is_broken(verdict):
-            yield job, attempt, verdict
+    ending = (path.rpartition("/")[0] for path, verdict in ends.items() if _is_broken(verdict))
+    for key in sorted({*draft.ledger.set_up_in_vain, *ending}):
+        for job, attempt, verdict in _counted(draft, key, ends):
+            if verdict is not None and _is_broken(verdict):
+                yield job, attempt, verdict
 
 
 def _is_broken(verdict: Verdict) -> bool:
     return verdict.reason is Reason.ENVIRONMENT_BROKEN
 
 
-def _any_broken(draft: Draft) -> bool:
-    """Quick, as it is asked for each plan, and the answer is nearly always no."""
-    attempts = (attempt for record in draft.ledger.jobs.values() for attempt in record.attempts)
-    return any(attempt.verdict is not None and _is_broken(attempt.verdict) for attempt in attempts)
-
-
-def _attempts(draft: Draft, ends: dict[str, Verdict]) -> Iterator[tuple[Job, AttemptRecord, Verdict | None]]:
-    for key, record in draft.ledger.jobs.items():
-        if record.attempts:
-            job = draft.desired.index.get(key)
-            for attempt in counted_attempts(record, job.generation) if job is not None else ():
-                assert job is not None
-                yield job, attempt, attempt.verdict or ends.get(attempt.path)
+def _counted(draft: Draft, key: str, ends: dict[str, Verdict]) -> Iterator[tuple[Job, AttemptRecord, Verdict | None]]:
+    """The attempts of a job as it is asked for now, each with how it ended."""
+    record, job = draft.ledger.jobs.get(key), draft.desired.index.get(key)
+    if record is not None and record.attempts and job is not None:
+        for attempt in counted_attempts(record, job.generation):
+            yield job, attempt, attempt.verdict or ends.get(attempt.path)
 
 
 def _see_what_works(draft: Draft, ends: dict[str, Verdict], found: dict[Spot, Failure]) -> None:
-    for job, attempt, verdict in _attempts(draft, ends):
-        for spot in _spots(job, attempt.host):
-            failure = found.get(spot)
-            if failure is None:
+    """For each failure, whether something has got past that setup since, or is being tried.
+
+    All attempts may tell. Those that cannot are passed over quickly, and one that tells enough ends the search."""
+    standing = dict(found)
+    for key in draft.ledger.jobs if standing else ():
+        for job, attempt, verdict in _counted(draft, key, ends):
+            if all(attempt.host != host or attempt.intended_at < f.first_at for (host, _), f in standing.items()):
                 continue
-            if _got_past(draft, attempt, verdict):
-                failure.worked_at = max(failure.worked_at, attempt.intended_at)
-            elif verdict is None and attempt.intended_at > failure.launched_at:
-                failure.trial = job.key
-                draft.wake(attempt.intended_at + SETUP_MAX_S)
+            for spot in _spots(job, attempt.host):
+                if spot in standing:
+                    _tell(draft, standing[spot], job, attempt, verdict)
+        standing = {spot: failure for spot, failure in standing.items() if failure.stands}
+        if not standing:
+            return
+
+
+def _tell(draft: Draft, failure: Failure, job: Job, attempt: AttemptRecord, verdict: Verdict | None) -> None:
+    if _got_past(draft, attempt, verdict):
+        failure.worked_at = max(failure.worked_at, attempt.intended_at)
+    elif verdict is None and attempt.intended_at > failure.launched_at:
+        failure.trial = min(failure.trial or job.key, job.key)
+        draft.wake(attempt.intended_at + SETUP_MAX_S)
 
 
 def _got_past(draft: Draft, attempt: AttemptRecord, verdict: Verdict | None) -> bool:
@@ -189,4 +201,4 @@ def _got_past(draft: Draft, attempt: AttemptRecord, verdict: Verdict | None) -> 
 
 
 def _spots(job: Job, host: str) -> Iterable[Spot]:
-    return ((host, folder_of(job)), (host, environment_of(job)))
+    return ((host, part) for part in setups_of(job))

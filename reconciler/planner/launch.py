@@ -44,8 +44,7 @@ def fill(draft: Draft, project: Project, phase: Phase, candidates: Sequence[Cand
             refusal = _place(draft, project, phase, candidate, here, crowded)
         if refusal is not None:
             # a person has to mend that; that it is tried again now and then is for when nobody comes
-            broken = refusal.reason is Reason.ENVIRONMENT_BROKEN
-            status = JobStatus.STUCK if broken else JobStatus.PENDING
+            status = JobStatus.STUCK if refusal.by_a_person else JobStatus.PENDING
             draft.put(candidate.job, status, refusal.reason, refusal.message, until=refusal.until)
 
 
@@ -145,14 +144,14 @@ def _joined(refusals: Mapping[str, Refusal], of_all: Refusal | None) -> Refusal:
         return of_all
     if len(refusals) == 1:
         return next(iter(refusals.values()))
-    ranked = sorted(refusals.values(), key=lambda refusal: refusal.reason not in _CAPACITY)
+    ranked = sorted(refusals.values(), key=lambda refusal: (refusal.by_a_person, refusal.reason not in _CAPACITY))
     if len({refusal.message for refusal in ranked}) == 1:
         return ranked[0]
     said = [f"{host}: {refusal.message}" for host, refusal in refusals.items()]
     more = [f"and {len(said) - HOSTS_SAID_MAX} hosts more"] if len(said) > HOSTS_SAID_MAX else []
     untils = [refusal.until for refusal in ranked]
     until = min(filter(None, untils)) if all(untils) else None
-    return Refusal(ranked[0].reason, "; ".join([*said[:HOSTS_SAID_MAX], *more]), until)
+    return Refusal(ranked[0].reason, "; ".join([*said[:HOSTS_SAID_MAX], *more]), until, ranked[0].by_a_person)
 
 
 def _paused(draft: Draft, project: Project, job: Job) -> Refusal | None:

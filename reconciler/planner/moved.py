@@ -58,14 +58,15 @@ def moved_since(saved: SavedPlan, was: Desired, now: Snapshot) -> Moved:
     though the actions stay the same, unless it is one of comments or places only."""
     plan = now.plan
     others = other_steps(plan)
+    before, after = frozenset(saved.others), frozenset(others)
     known = now.observed.hosts
     return Moved(
         specs=compare(was, now.desired),
         broken=tuple(error for error in now.desired.errors if not error.warning),
         unsettled=tuple(file.path for file in now.desired.files if file.unsettled),
         actions=tuple(_action_moves(saved.actions, [saved_action(action) for action in plan.actions])),
-        gone=tuple(step for step in saved.others if step not in others),
-        new=tuple(step for step in others if step not in saved.others),
+        gone=tuple(step for step in saved.others if step not in after),
+        new=tuple(step for step in others if step not in before),
         fallen_silent=tuple(h for h, why in saved.hosts.items() if not why and isinstance(known.get(h), Unknown)),
         answering=tuple(
             h for h, why in saved.hosts.items() if why and h in known and not isinstance(known[h], Unknown)
@@ -95,10 +96,12 @@ def _action_moves(then: Iterable[SavedAction], now: Iterable[SavedAction]) -> li
     old, new = {action.step: action for action in then}, {action.step: action for action in now}
     gone = [action for step, action in old.items() if step not in new]
     fresh = [action for step, action in new.items() if step not in old]
+    twins: dict[tuple[str, str], list[SavedAction]] = {}
+    for action in reversed(fresh):
+        twins.setdefault((action.kind, action.job), []).append(action)
     moves: list[ActionMove] = []
     for action in gone:
-        twin = next((other for other in fresh if (other.kind, other.job) == (action.kind, action.job)), None)
-        if twin is not None:
-            fresh.remove(twin)
-        moves.append(ActionMove(action, twin))
-    return moves + [ActionMove(None, action) for action in fresh]
+        alike = twins.get((action.kind, action.job))
+        moves.append(ActionMove(action, alike.pop() if alike else None))
+    paired = {move.now.step for move in moves if move.now is not None}
+    return moves + [ActionMove(None, action) for action in fresh if action.step not in paired]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from reconciler.model.facts import HostView, Observed, Unknown
 from reconciler.model.ledger import AttemptRecord, JobRecord, Ledger
@@ -20,6 +21,25 @@ NEXT_UP_MIN = 32
 Waiting = tuple[tuple[Job, bool], ...]
 """Waiting jobs of a project in spec order, each with whether its phase is open."""
 
+Wanted = Mapping[str, tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseCommits:
+    """What the jobs of a phase with `snapshot` wait for: commits to be chosen, and work trees; as in `Needs`."""
+
+    hosts: Collection[str]
+    code: Wanted
+    snapshots: Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class OpenJobs:
+    """By project, the jobs that wait; and what those with `snapshot` wait for."""
+
+    waiting: Mapping[str, Waiting]
+    commits: Sequence[PhaseCommits]
+
 
 def needs(
     desired: Desired,
@@ -30,12 +50,12 @@ def needs(
     full: bool,
     turn: int,
     wanted: Collection[str] = (),
-    waiting: Mapping[str, Waiting] | None = None,
+    jobs: OpenJobs | None = None,
 ) -> Needs:
     """One request for one host. `wanted` is that of the last plan: those jobs are looked at in any case.
 
-    `previous` None: nothing is known of these specs yet, so all waiting jobs are looked at. `waiting` is that of
-    `waiting_jobs`, where the caller has it.
+    `previous` None: nothing is known of these specs yet, so all waiting jobs are looked at. `jobs` is that of
+    `open_jobs`, where the caller has it.
 
     A full look asks for all probes. A short one, after an event, asks for what an ended attempt changes: live
     attempts and the jobs next in line (and the GPUs, where a project uses them). `turn` counts full looks: waiting
@@ -58,18 +78,18 @@ def needs(
             preconditions.update({key: job} if job.preconditions else {})
     view = previous.hosts.get(host) if previous is not None else None
     known = view if isinstance(view, HostView) else None
-    waiting = waiting_jobs(desired, ledger) if waiting is None else waiting
+    jobs = open_jobs(desired, ledger) if jobs is None else jobs
     uses_gpus = any(record.gpus and record.host == host for record in ledger.open_attempts.values())
     for project in desired.projects.values():
         if project.is_on(host):
             uses_gpus = uses_gpus or project.gpu_pool is not None
-            mine = _waiting_for(project, host, waiting[project.name])
+            mine = _waiting_for(project, host, jobs.waiting[project.name])
             for job, is_open in _window(project, ledger, known, mine, full=full, turn=turn):
                 if job.outputs:
                     outputs[job.key] = job
                 if job.preconditions and is_open:
                     preconditions[job.key] = job
-    code, snapshots = _commits(desired, ledger, host)
+    here = [each for each in jobs.commits if host in each.hosts]
     short_screens = uses_gpus and bool(ledger.open_attempts)
     return Needs(
         attempts=attempts,
@@ -79,31 +99,45 @@ def needs(
         gpus=uses_gpus,
         disk=True,
         strays=full,
-        code=code,
-        snapshots=snapshots,
+        code=_joined([each.code for each in here]),
+        snapshots=_joined([each.snapshots for each in here]),
     )
 
 
-def _commits(
-    desired: Desired, ledger: Ledger, host: str
-) -> tuple[dict[str, tuple[str, str]], dict[str, tuple[str, str]]]:
+def open_jobs(desired: Desired, ledger: Ledger) -> OpenJobs:
+    """What there is to do yet.
+
+    It takes long with many jobs and depends on the two versions alone, so the loop keeps it while they stay."""
+    return OpenJobs(waiting_jobs(desired, ledger), _commits(desired, ledger))
+
+
+def _commits(desired: Desired, ledger: Ledger) -> tuple[PhaseCommits, ...]:
     """Of jobs with `snapshot`: whose commit is to be chosen now, and which work trees others need."""
+    projects = (project for project in desired.projects.values() if project.snapshot is not None)
+    found = (_commits_of(project, phase, ledger) for project in projects for phase in project.phases)
+    return tuple(each for each in found if each.code or each.snapshots)
+
+
+def _commits_of(project: Project, phase: Phase, ledger: Ledger) -> PhaseCommits:
     code: dict[str, tuple[str, str]] = {}
     snapshots: dict[str, tuple[str, str]] = {}
-    for project in desired.projects.values():
-        if project.snapshot is None or not project.is_on(host):
+    for job in phase.jobs:
+        record = ledger.jobs.get(job.key)
+        if not wants_commit(project, record):
             continue
-        for phase in project.phases:
-            for job in phase.jobs if host in project.hosts_of(phase) else ():
-                record = ledger.jobs.get(job.key)
-                commit = pinned(project, job, record)
-                if not wants_commit(project, record):
-                    continue
-                if commit is None:
-                    code[code_key(project.snapshot, job.cwd)] = (job.cwd, project.snapshot)
-                else:
-                    snapshots[snapshot_key(commit, job.cwd)] = (job.cwd, commit)
-    return code, snapshots
+        commit = pinned(project, job, record)
+        if commit is None:
+            ref = project.snapshot or ""
+            code[code_key(ref, job.cwd)] = (job.cwd, ref)
+        else:
+            snapshots[snapshot_key(commit, job.cwd)] = (job.cwd, commit)
+    return PhaseCommits(frozenset(project.hosts_of(phase)), code, snapshots)
+
+
+def _joined(parts: Sequence[Wanted]) -> Wanted:
+    if len(parts) == 1:
+        return parts[0]
+    return {key: wanted for part in parts for key, wanted in part.items()}
 
 
 def _in_doubt(record: AttemptRecord) -> AttemptRecord | None:
@@ -159,9 +193,7 @@ def _was_blocked(view: HostView, job: Job) -> bool:
 
 
 def waiting_jobs(desired: Desired, ledger: Ledger) -> dict[str, Waiting]:
-    """By project, the jobs that are neither completed nor live nor stuck, each with whether its phase is open.
-
-    It takes long with many jobs and depends on the two versions alone, so the loop keeps it while they stay."""
+    """By project, the jobs that are neither completed nor live nor stuck, each with whether its phase is open."""
     return {name: tuple(_waiting(project, ledger)) for name, project in desired.projects.items()}
 
 

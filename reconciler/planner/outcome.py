@@ -9,7 +9,6 @@ from reconciler.model.facts import AttemptFacts, HostView, OutputFacts, Session,
 from reconciler.model.ledger import AttemptRecord
 from reconciler.model.setup import SETUP_FAILED_EXIT, SETUP_FAILED_LINE
 from reconciler.model.spec import Job
-from reconciler.planner.failure import classify_failure, is_out_of_memory, status_of
 from reconciler.planner.limits import LAUNCH_GRACE_S, LAUNCH_STUCK_S, OUTPUT_GRACE_S
 
 
@@ -140,6 +139,8 @@ def _vanished(attempt: AttemptRecord, facts: AttemptFacts, view: HostView, job: 
         return Ended(JobStatus.FAILED_OTHER, Reason.HOST_REBOOTED, "the host was rebooted while it ran", ended_at)
     if attempt.kill_reason in ENDED_ON_PURPOSE:
         return _killed(attempt, facts, job, ended_at, None)
+    from reconciler.planner.failure import is_out_of_memory  # its patterns take long to compile
+
     memory = is_out_of_memory(facts.log_tail)
     return (
         Ended(JobStatus.FAILED_OOM, memory, f"{finding.message}; its log ends out of memory", ended_at)
@@ -199,6 +200,8 @@ def _completed(attempt: AttemptRecord, code: int | None, at: float) -> Ended:
 
 def _failed(facts: AttemptFacts, at: float, code: int, *, rebooted: bool) -> Ended:
     """`rebooted`: by the time anybody looked."""
+    from reconciler.planner.failure import classify_failure, status_of  # its patterns take long to compile
+
     setup_error = _setup_error(facts, code)
     if setup_error is not None:
         return Ended(JobStatus.FAILED_OTHER, Reason.ENVIRONMENT_BROKEN, setup_error, at, code)
@@ -219,6 +222,8 @@ def _setup_error(facts: AttemptFacts, code: int | None) -> str | None:
 
 
 def _killed(attempt: AttemptRecord, facts: AttemptFacts, job: Job | None, at: float, code: int | None) -> Ended:
+    from reconciler.planner.failure import status_of  # its patterns take long to compile
+
     reason = attempt.kill_reason
     assert reason is not None
     if reason is Reason.HUNG_TAIL and job is None:

@@ -17,6 +17,9 @@ SNAPSHOT_POLL_S = 0.25
 SNAPSHOT_BROKEN_POLL_S = 10.0
 """How soon to look again where it cannot be made, or while there is no commit to make it of."""
 
+CODE_POLL_S = 1.0
+"""How soon to look again while git takes its time with a repository."""
+
 
 def pin_for(commit: str, project: Project, job: Job, record: JobRecord | None) -> str:
     """A commit, and what it was chosen for: a changed job, a retry by hand or another name choose anew."""
@@ -58,7 +61,7 @@ def plan_pins(draft: Draft, project: Project) -> None:
             draft.pins[job.key] = pin_for(commit, project, job, record)
         _have_made(draft, project, phase, job, commit)
     for refusal, count in lacking.items():
-        if refusal.reason is Reason.UNCOMMITTED_CODE:
+        if refusal.by_a_person:
             jobs = "1 job waits" if count == 1 else f"{count} jobs wait"
             draft.alert(f"{project.name}: {jobs} for a commit: {refusal.message}")
             draft.wake(draft.now + SNAPSHOT_BROKEN_POLL_S)
@@ -79,8 +82,8 @@ def _choose(draft: Draft, project: Project, phase: Phase, job: Job) -> str | Ref
         if isinstance(facts, CodeFacts):
             return _judged(draft, project, host, facts)
         message = facts.message if facts is not None else "its repository is looked at next"
-        if facts is None:
-            draft.wake(draft.now)
+        if not isinstance(view, Unknown):
+            draft.wake(draft.now if facts is None else draft.now + CODE_POLL_S)
         reason = Reason.HOST_UNKNOWN if isinstance(view, Unknown) else Reason.SNAPSHOT_NOT_READY
         refusal = refusal or Refusal(reason, message)
     assert refusal is not None, "a phase without hosts"
@@ -89,15 +92,16 @@ def _choose(draft: Draft, project: Project, phase: Phase, job: Job) -> str | Ref
 
 def _judged(draft: Draft, project: Project, host: str, facts: CodeFacts) -> str | Refusal:
     if facts.problem:
-        draft.wake(draft.now + SNAPSHOT_BROKEN_POLL_S)
-        return Refusal(Reason.SNAPSHOT_NOT_READY, f"there is no commit to run from: {facts.problem}")
+        where = "" if len(project.placements) == 1 else f" on {host}"
+        message = f"there is no commit to run from{where}: {facts.problem}"
+        return Refusal(Reason.SNAPSHOT_NOT_READY, message, by_a_person=True)
     if facts.changes and not project.snapshot:
         where = facts.root if len(project.placements) == 1 else f"{facts.root} on {host}"
         message = (
             f"{where} has changes that no commit has ({', '.join(facts.changes)}): "
             f"git -C {facts.root} commit -a, or `snapshot: HEAD` to run without them"
         )
-        return Refusal(Reason.UNCOMMITTED_CODE, message)
+        return Refusal(Reason.UNCOMMITTED_CODE, message, by_a_person=True)
     return facts.commit
 
 
@@ -130,11 +134,16 @@ def snapshot_refusal(draft: Draft, project: Project, job: Job, host: str) -> Ref
     if isinstance(facts, SnapshotFacts) and facts.ready:
         return None
     if isinstance(facts, Unknown) or (facts is not None and facts.problem):
-        draft.wake(draft.now + SNAPSHOT_BROKEN_POLL_S)
+        again = isinstance(facts, SnapshotFacts) and facts.again
+        draft.wake(draft.now + (CODE_POLL_S if again else SNAPSHOT_BROKEN_POLL_S))
         problem = facts.message if isinstance(facts, Unknown) else facts.problem
-        return Refusal(Reason.SNAPSHOT_NOT_READY, f"it cannot run from commit {commit[:12]}: {problem}")
+        message = f"it cannot run from commit {commit[:12]}: {problem}"
+        by_a_person = isinstance(facts, SnapshotFacts) and not again
+        return Refusal(Reason.SNAPSHOT_NOT_READY, message, by_a_person=by_a_person)
     draft.wake(draft.now + SNAPSHOT_POLL_S)
-    return Refusal(Reason.SNAPSHOT_NOT_READY, f"the work tree of commit {commit[:12]} that it runs from is made first")
+    runs = "would run" if job.key in draft.pins else "runs"
+    message = f"the work tree of commit {commit[:12]} that it {runs} from is made first"
+    return Refusal(Reason.SNAPSHOT_NOT_READY, message)
 
 
 def plan_drops(draft: Draft) -> None:

@@ -8,7 +8,6 @@ from reconciler.model.ledger import AttemptRecord
 from reconciler.model.plan import Kill
 from reconciler.model.spec import Job, Project
 from reconciler.planner.draft import Draft
-from reconciler.planner.failure import is_out_of_memory
 from reconciler.planner.limits import CLOCK_DOUBT_S, KILL_GRACE_S, SESSION_GRACE_S
 from reconciler.planner.outcome import fresh
 from reconciler.planner.placement import is_free
@@ -58,7 +57,11 @@ def _why_hung(
             return Reason.HUNG_TAIL, f"outputs complete and nothing logged for {linger_s:.0f} s"
         draft.wake(quiet_since + linger_s)
         return None
-    reason = is_out_of_memory(facts.log_tail) if facts.log_tail else None
+    if not facts.log_tail:
+        return None
+    from reconciler.planner.failure import is_out_of_memory  # its patterns take long to compile
+
+    reason = is_out_of_memory(facts.log_tail)
     if reason is None:
         return None
     if draft.now - silent_since >= linger_s:

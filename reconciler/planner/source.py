@@ -18,6 +18,8 @@ def source_alert(source: SourceState | None) -> str:
 
 
 def _behind(source: SourceState) -> str:
+    if source.behind is None:
+        return ", how far behind is not known"
     if not source.behind:
         return ""
     return f", {source.behind:,} commit{'' if source.behind == 1 else 's'} behind"

@@ -25,15 +25,25 @@ class GitFollowing(Protocol):
 
 _UNKNOWN = "what it says of the source of the specs is not known, so nothing is asked for"
 
+_NOTHING = Desired(version="", revision="none", projects={})
+
 
 class ConfiguredSpecs:
-    """`SpecFolder` or `GitSpecs`, whichever exq.yaml asks for now; `open_git` makes the latter for a source."""
+    """`SpecFolder` or `GitSpecs`, whichever exq.yaml asks for now; `open_git` makes the latter for a source,
+    `close_git` is told when there is none any more."""
 
-    def __init__(self, plain: SpecFolder, file: SettingsFile, open_git: Callable[[GitSource], Specs]) -> None:
+    def __init__(
+        self,
+        plain: SpecFolder,
+        file: SettingsFile,
+        open_git: Callable[[GitSource], Specs],
+        close_git: Callable[[], None] = lambda: None,
+    ) -> None:
         self.folder: Path = plain.folder
         self.file = file
         self._plain = plain
         self._open_git = open_git
+        self._close_git = close_git
         self._git: tuple[GitSource, Specs] | None = None
         self._last: tuple[Desired, tuple[object, ...], Desired] | None = None
 
@@ -41,7 +51,7 @@ class ConfiguredSpecs:
         """The desired state at the time `now`. Mistakes in exq.yaml are among its errors, and change nothing else."""
         self.file.refresh(settle=settle, now=now)
         if self.file.unknown:
-            return self._with_file(Desired(version="", revision="none", projects={}))
+            return self._with_file(_NOTHING)
         return self._with_file(self._current().load(settle=settle, now=now))
 
     def accept(self, commit: str) -> None:
@@ -62,6 +72,8 @@ class ConfiguredSpecs:
     def _current(self) -> Specs:
         source = self.file.settings.source if self.file.settings is not None else None
         if source is None:
+            if self._git is not None:
+                self._close_git()
             self._git = None
             return self._plain
         if self._git is None or self._git[0] != source:
@@ -73,7 +85,7 @@ class ConfiguredSpecs:
         said = self._said()
         if not said[0] and not said[1]:
             return desired
-        if self._last is None or self._last[0] != desired or self._last[1] != said:
+        if self._last is None or self._last[0] is not desired or self._last[1] != said:
             errors, files = said
             merged = replace(desired, errors=(*errors, *desired.errors), files=(*desired.files, *files))
             self._last = desired, said, merged

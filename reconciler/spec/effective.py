@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -57,3 +58,24 @@ def effective(env: Mapping[str, str], file: ProductSettings | None) -> Effective
         found["source"] = file.source
         origins["source"] = f"{file.path}:{file.lines.get('source', 1)}"
     return replace(Effective(), **found, origins=origins)  # type: ignore[arg-type]
+
+
+def unusable(settings: Effective) -> dict[str, str]:
+    """By its name, what is wrong with a setting that somebody chose: what it names is not on this machine.
+
+    An nvidia-smi is asked on other machines too, and may be on those alone."""
+    import shutil
+
+    found = {}
+    if settings.origins.get("screen", DEFAULT) != DEFAULT and shutil.which(settings.screen) is None:
+        found["screen"] = f"there is no program {settings.screen} on this machine"
+    if settings.ssh_config and not os.path.exists(os.path.expanduser(settings.ssh_config)):
+        found["ssh_config"] = f"there is no file {settings.ssh_config}"
+    return found
+
+
+def wrong_variable(env: Mapping[str, str]) -> str:
+    """What is wrong with a variable of the environment; empty when nothing is."""
+    variable = VARIABLES["remote_state"]
+    text = env.get(variable, "")
+    return f"{variable} must be absolute, or begin with `~/`, not `{text}`" if text and text[0] not in "~/" else ""

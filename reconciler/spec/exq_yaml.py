@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from reconciler.spec.git_remote import Remote
 from reconciler.spec.nodes import MapNode, Node, ScalarNode, as_scalars, text_of
 from reconciler.spec.report import Report
 from reconciler.spec.units import duration_s
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
 FETCH_EVERY_S = 60.0
 FETCH_EVERY_MIN_S = 1.0
+FETCH_EVERY_MAX_S = 30 * 86400.0
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SCP = re.compile(r"[^/:]+:(?!//)")
-_PASSWORD = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/@]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,17 @@ class GitSource:
     """The folder of the specs in the repository, as seen from its top; with a work tree: as seen from `folder`."""
     ref: str
     interval_s: float = FETCH_EVERY_S
+    places: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """FILE:LINE of each key that was written, and of `git` itself."""
+
+    def place_of(self, key: str) -> str:
+        """Where a key is written, or would be."""
+        return self.places.get(key) or self.places.get("git", "exq.yaml")
 
     @property
     def repository(self) -> str:
         """The repository as it may be shown: without a password."""
-        return _PASSWORD.sub(r"\1", self.url) if self.url else self.folder
+        return Remote(self.url).shown if self.url else self.folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +98,14 @@ def _settings(root: MapNode, path: str, report: Report) -> ProductSettings:
         remote_state=text_of(root.get("remote_state")),
         ssh_config=_below(base, text_of(root.get("ssh_config"))),
         host_names=tuple(name for node in as_scalars(names) for name in node.raw.split()) if names else None,
-        source=_source(root.get("source"), base, report),
+        source=_source(root.get("source"), path, report),
         path=path,
         lines={key: root.key_place(key)[0] for key in root.entries},
     )
 
 
-def _source(node: Node | None, base: str, report: Report) -> GitSource | None:
+def _source(node: Node | None, file: str, report: Report) -> GitSource | None:
+    base = os.path.dirname(os.path.abspath(file))
     git = node.get("git") if isinstance(node, MapNode) else None
     if not isinstance(git, MapNode):
         return None
@@ -109,15 +117,17 @@ def _source(node: Node | None, base: str, report: Report) -> GitSource | None:
     ref = text_of(git.get("ref")) or "HEAD"
     _check_words(git, report)
     interval_s = _interval_s(git.get("interval"), report)
+    places = {key: f"{file}:{git.key_place(key)[0]}" for key in git.entries}
+    places["git"] = f"{file}:{git.place[0]}"
     if url is None:
-        return GitSource(None, _below(base, path) or base, "", ref, interval_s)
+        return GitSource(None, _below(base, path) or base, "", ref, interval_s, places)
     if path is not None and (path.startswith(("/", "~")) or ".." in path.split("/")):
         words = f"with `url`, `path` is a folder in that repository, as seen from its top: `{path}` leads out of it"
         report.error(git.key_place("path"), words)
     inside = "/".join(part for part in (path or "").split("/") if part not in ("", "."))
     if is_remote(url):
-        return GitSource(url, "", inside, ref, interval_s)
-    return GitSource(None, _below(base, url) or base, inside, ref, interval_s)
+        return GitSource(url, "", inside, ref, interval_s, places)
+    return GitSource(None, _below(base, url) or base, inside, ref, interval_s, places)
 
 
 def is_remote(url: str) -> bool:
@@ -130,6 +140,9 @@ def _check_words(git: MapNode, report: Report) -> None:
         text = text_of(git.get(key)) or ""
         if text.startswith("-") or not text.isprintable():
             report.error(git.key_place(key), f"`{key}` may not begin with a dash or hold control characters")
+    mistake = Remote(text_of(git.get("url")) or "").mistake()
+    if mistake:
+        report.error(git.key_place("url"), mistake)
     ref = text_of(git.get("ref")) or ""
     if any(char in " \t~^:?*[\\" for char in ref) or ".." in ref:
         report.error(git.key_place("ref"), f"`{ref}` is not the name of a branch, a tag or a commit")
@@ -139,10 +152,15 @@ def _interval_s(node: Node | None, report: Report) -> float:
     if not isinstance(node, ScalarNode) or node.value is None:
         return FETCH_EVERY_S
     value = duration_s(node.raw)
-    if value is None or value < FETCH_EVERY_MIN_S:
-        report.error(node.place, f"`{node.raw}` is no interval: write a second or more, as 90s, 2m or 1h")
-        return FETCH_EVERY_S
-    return value
+    if value is None:
+        report.error(node.place, f"`interval` must be seconds, or text such as 90s, 2m or 1h, not `{node.raw}`")
+    elif value < FETCH_EVERY_MIN_S:
+        report.error(node.place, f"`interval` must be at least 1 s, not `{node.raw}`")
+    elif value > FETCH_EVERY_MAX_S:
+        report.error(node.place, f"`interval` must be at most 30 d, not `{node.raw}`")
+    else:
+        return value
+    return FETCH_EVERY_S
 
 
 def _program(node: Node | None, base: str) -> str | None:

@@ -86,7 +86,8 @@ class SpecFolder:
     def load(self, *, settle: bool, now: float) -> Desired:
         """The desired state at the time `now` (seconds since the epoch).
 
-        `settle`: a file that changed just now, or while git is at work, is taken as it was before.
+        While git is at work, what changed is taken as it was before, so that who looks sees what the loop sees.
+        `settle`: so is a file that changed just now; and what was not there before waits for git, too.
         The very same object comes back while nothing changes."""
         target, desired = _link_target(self.folder), self._load(settle, now)
         while (switched := _link_target(self.folder)) != target:  # what was read may be half of each of two sets
@@ -102,7 +103,7 @@ class SpecFolder:
         if shared:
             return self._without_folder(f"nothing new is taken from the specs folder: {shared}")
         git = git_folder(self.folder)
-        busy = operation_in_progress(git) if settle else None
+        busy = operation_in_progress(git)
         taken = {name: self._take(name, settle, busy, now) for name in names}
         taken.update(self._vanished(taken, settle, busy, now))
         self._intake.taken = {name: taken[name] for name in sorted(taken)}
@@ -155,7 +156,9 @@ class SpecFolder:
         if before and before.digest == digest:
             return replace(before, stamp=stamp, read_at=now, file=replace(before.file, unsettled=False))
         recent = stamp is not None and abs(now - stamp.mtime_ns / 1e9) < SETTLE_S
-        if settle and (busy or recent) and self._intake.last_good.get(named.key) != text:
+        good = self._intake.last_good.get(named.key)
+        waits = bool(busy or recent) if settle else bool(busy) and good is not None
+        if waits and good != text:
             return self._intake.unsettled(named, before, now)
         return self._intake.load(named, stamp, now, text, digest)
 

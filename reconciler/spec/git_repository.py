@@ -6,21 +6,40 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 
-from reconciler.spec.git_run import READ_S, Answer, GitProblem, run_git
+from reconciler.spec.git_run import READ_S, Answer, GitProblem, GitSilent, run_git
 from reconciler.spec.reading import Unreadable, check_name, decoded, is_spec_name, too_large
 from reconciler.spec.yaml_nodes import MAX_BYTES
 
-__all__ = ["GitProblem", "NotInCommit", "Repository"]
+__all__ = ["GitProblem", "NoRepository", "NoSuchName", "NotInCommit", "Repository"]
 
 SHORT = 7
 """How many digits of a commit people are shown."""
+_IN_A_WORKFLOW = "in a GitHub workflow: fetch-depth: 0"
 _COMMIT = re.compile("[0-9a-f]{40}([0-9a-f]{24})?")
 _KINDS = {"120000": "a symbolic link", "160000": "a submodule", "040000": "a folder"}
 
 
 class NotInCommit(GitProblem):
     """The commit has no such folder."""
+
+
+class NoRepository(GitProblem):
+    """There is no repository."""
+
+
+class NoSuchName(GitProblem):
+    """It has no branch, tag or commit of this name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where git keeps its files, whether there is no work tree, and where in it `folder` is: "" at its top."""
+
+    git_folder: Path
+    bare: bool
+    prefix: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +60,7 @@ class Repository:
         if answer.code == 0 and _COMMIT.fullmatch(answer.text):
             return answer.text
         self._check()
-        raise GitProblem(*self._no_such(ref))
+        raise self._no_such(ref)
 
     def texts(self, commit: str, path: str = "") -> Mapping[str, str | Unreadable]:
         """The spec files directly in the folder `path` of a commit, by name; `path` is "" at the top.
@@ -84,16 +103,10 @@ class Repository:
         answer = self._git("merge-base", one, other)
         if answer.code == 1:
             words = f"{one[:SHORT]} and {other[:SHORT]} have no commit in common here"
-            raise GitProblem(words, "if this is a shallow clone: git fetch --unshallow")
+            raise GitProblem(words, f"if this clone is shallow: git fetch --unshallow; {_IN_A_WORKFLOW}")
         if answer.code != 0:
             raise self._unusable(answer)
         return answer.text
-
-    def behind(self, old: str, new: str) -> int | None:
-        """How many commits `new` has that `old` does not have; None when `new` was not made from `old`."""
-        if old == new:
-            return 0
-        return int(self._must("rev-list", "--count", f"{old}..{new}").text) if self.is_ancestor(old, new) else None
 
     def missing(self, old: str, new: str) -> int | None:
         """How many commits `new` has that `old` does not have, related or not; None when either is not there."""
@@ -109,17 +122,13 @@ class Repository:
         answer = self._git("symbolic-ref", "--quiet", "HEAD")
         return answer.text.removeprefix("refs/heads/") if answer.code == 0 else None
 
-    def is_bare(self) -> bool:
-        """It has no work tree."""
-        return self._must("rev-parse", "--is-bare-repository").text == "true"
-
-    def prefix(self) -> str:
-        """Where `folder` is in its repository: "" at the top of a work tree, and for a bare repository."""
-        return self._must("rev-parse", "--show-prefix").text.strip("/")
-
-    def git_folder(self) -> Path:
-        """The folder that git keeps its files in."""
-        return Path(self._must("rev-parse", "--absolute-git-dir").text)
+    def place(self) -> Place:
+        """Where it is, all in one question."""
+        asked = ("--absolute-git-dir", "--is-bare-repository", "--show-prefix")
+        lines = self._must("rev-parse", *asked).out.decode("utf-8", "surrogateescape").split("\n")
+        if len(lines) != len(asked) + 1:
+            raise GitProblem(f"the name of a folder of {self.folder} holds a line end")
+        return Place(Path(lines[0]), lines[1] == "true", lines[2].strip("/"))
 
     def _listed(self, commit: str, path: str) -> list[tuple[str, str, int, str]]:
         """Mode, digest, size in bytes and name of each file that may be a spec."""
@@ -159,16 +168,23 @@ class Repository:
         """Raise `GitProblem` when this is no repository that git can be asked about."""
         self._must("rev-parse", "--git-dir")
 
-    def _no_such(self, ref: str) -> tuple[str, str]:
+    def _no_such(self, ref: str) -> GitProblem:
         import difflib
 
         listed = self._git("for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/tags", "refs/remotes")
         names = listed.text.split("\n") if listed.code == 0 and listed.text else []
         if not names and self._git("rev-list", "-n", "1", "--all").text == "":
-            return f"the repository {self.folder} has no commit yet", "commit something: git add . && git commit"
+            return GitProblem(
+                f"the repository {self.folder} has no commit yet", "commit something: git add . && git commit"
+            )
+        if self._git("rev-parse", "--is-shallow-repository").text == "true":
+            remote, _, branch = ref.partition("/")
+            brings = f" {remote} {branch}:refs/remotes/{ref}" if remote in self._git("remote").text.split() else ""
+            advice = f"this clone is shallow: git fetch --unshallow{brings}; {_IN_A_WORKFLOW}"
+            return GitProblem(f"there is no branch, tag or commit `{ref}` in {self.folder}", advice)
         close = difflib.get_close_matches(ref, names, n=1, cutoff=0.5)
         advice = f"did you mean `{close[0]}`?" if close else f"it has {_few(names)}" if names else ""
-        return f"there is no branch, tag or commit `{ref}` in {self.folder}", advice
+        return NoSuchName(f"there is no branch, tag or commit `{ref}` in {self.folder}", advice)
 
     def _must(self, *arguments: str) -> Answer:
         answer = self._git(*arguments)
@@ -178,15 +194,20 @@ class Repository:
 
     def _unusable(self, answer: Answer, words: str = "") -> GitProblem:
         if "dubious ownership" in answer.complaint:
-            advice = f"if you trust it: git config --global --add safe.directory {self.folder}"
+            advice = f"if you trust it: git config --global --add safe.directory {quote(str(self.folder))}"
             return GitProblem(f"git does not use {self.folder}: it belongs to somebody else", advice)
         if "not a git repository" in answer.complaint or "cannot change to" in answer.complaint:
-            return GitProblem(f"there is no git repository at {self.folder}", "git clone one there, or git init")
+            advice = "git clone one there, or git init" if self.folder.is_dir() else "put it back"
+            return NoRepository(f"there is no git repository at {self.folder}", advice)
         return GitProblem(words or f"git cannot read {self.folder}: {answer.complaint}")
 
     def _git(self, *arguments: str, text_in: bytes | None = None) -> Answer:
         where = (f"--git-dir={self.folder}",) if self.private else ("-C", str(self.folder))
-        return run_git(*where, *arguments, deadline_s=self.deadline_s, text_in=text_in)
+        try:
+            return run_git(*where, *arguments, deadline_s=self.deadline_s, text_in=text_in)
+        except GitSilent as silent:
+            by_hand = f"see whether it answers you: git -C {quote(str(self.folder))} log -1"
+            raise GitSilent(silent.message, by_hand) from None
 
 
 def _inside(path: str) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-READ_S = 20.0
+READ_S = 10.0
 """How long reading from a repository on this machine may take."""
-FETCH_S = 120.0
-"""How long a fetch may take."""
+_SLICE_S = 0.25
+_GRACE_S = 3.0
+"""How long a git that is told to end may take for it."""
+Stopped = Callable[[], bool]
 
 _CONNECTION_LOST = "Could not read from remote repository"
 _OF_OTHER_REPOSITORIES = (
@@ -55,6 +58,10 @@ class GitProblem(Exception):
         return str(self.args[0])
 
 
+class GitSilent(GitProblem):
+    """It gave no answer in time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What one git command printed, and how it ended."""
@@ -70,33 +77,101 @@ class Answer:
         return self.out.decode("utf-8", "replace").rstrip("\n")
 
 
+class GitRun:
+    """One git command on its way. Start several to have them run side by side."""
+
+    def __init__(self, *arguments: str, text_in: bytes | None = None) -> None:
+        """Start it. Raises `GitProblem` where git cannot be run."""
+        import subprocess
+
+        self._text_in = text_in
+        try:
+            self._process = subprocess.Popen(
+                ["git", *arguments],
+                env=git_environment(os.environ),
+                stdin=subprocess.DEVNULL if text_in is None else subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # without a terminal, ssh cannot stop to ask; and its helpers end with it
+            )
+        except FileNotFoundError:
+            raise GitProblem("git is not installed", "install it: apt install git") from None
+        except OSError as error:
+            raise GitProblem(f"git cannot be run: {error.strerror or error}") from None
+
+    def answer(
+        self, *, deadline_s: float | None = READ_S, silence_s: float | None = None, stopped: Stopped = lambda: False
+    ) -> Answer:
+        """Wait for its end. `silence_s`: how long it may print nothing at all, neither results nor progress.
+
+        Raises `GitSilent` where a limit is passed (None: there is none), or when `stopped` says so. Then it is ended
+        together with what it started."""
+        try:
+            out, err = self._outputs(deadline_s, silence_s, stopped)
+        except BaseException:
+            self._end()
+            raise
+        return Answer(self._process.wait(), out, _complaint(err))
+
+    def _outputs(self, deadline_s: float | None, silence_s: float | None, stopped: Stopped) -> tuple[bytes, bytes]:
+        """All that it prints. What it leaves behind, such as a shared connection of ssh, may keep its pipes open after
+        its own end: that is not waited for."""
+        import subprocess
+
+        process, text_in, begun_at = self._process, self._text_in, time.monotonic()
+        heard_at, heard_bytes, ended = begun_at, 0, False
+        while True:
+            now = time.monotonic()
+            since = ((deadline_s, begun_at), (silence_s, heard_at))
+            limits = [(limit_s, at + limit_s - now) for limit_s, at in since if limit_s is not None]
+            limit_s, left_s = min(limits, key=lambda limit: limit[1], default=(0.0, _SLICE_S))
+            if left_s <= 0 and not ended:
+                raise GitSilent(f"git gave no answer within {limit_s:.0f} s", "it is tried again")
+            try:
+                return process.communicate(text_in, timeout=max(0.01, min(_SLICE_S, left_s)))
+            except subprocess.TimeoutExpired as so_far:
+                text_in = None  # that went on its way with the first call
+                out, err = so_far.output or b"", so_far.stderr or b""
+            if ended:
+                self._close()
+                return out, err
+            if stopped():
+                raise GitSilent("it was broken off", "it is tried again")
+            if len(out) + len(err) > heard_bytes:
+                heard_at, heard_bytes = time.monotonic(), len(out) + len(err)
+            ended = process.poll() is not None  # once more round, for what it printed at last
+
+    def _end(self) -> None:
+        """First in a way that lets git take its half-written files along; what does not end by that is killed."""
+        import subprocess
+
+        self._signal(signal.SIGTERM)
+        until = time.monotonic() + _GRACE_S
+        while self._process.returncode is None and time.monotonic() < until:
+            # not reaped yet, so that its number still means this group when it is signalled once more
+            if os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                break
+            time.sleep(0.01)
+        self._signal(signal.SIGKILL)
+        self._close()
+        with suppress(subprocess.TimeoutExpired):  # it is stuck in the kernel: it ends when that lets it go
+            self._process.wait(_GRACE_S)
+
+    def _signal(self, number: int) -> None:
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+
+    def _close(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
+
+
 def run_git(*arguments: str, deadline_s: float = READ_S, text_in: bytes | None = None) -> Answer:
     """Run git to its end. Raises `GitProblem` where git is not installed or takes longer than the deadline."""
-    import subprocess
-
-    try:
-        process = subprocess.Popen(
-            ["git", *arguments],
-            env=git_environment(os.environ),
-            stdin=subprocess.DEVNULL if text_in is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,  # without a terminal, ssh cannot stop to ask; and its helpers end with it
-        )
-    except FileNotFoundError:
-        raise GitProblem("git is not installed", "install it: apt install git") from None
-    except OSError as error:
-        raise GitProblem(f"git cannot be run: {error.strerror or error}") from None
-    try:
-        out, err = process.communicate(text_in, timeout=deadline_s)
-    except subprocess.TimeoutExpired:
-        raise GitProblem(f"git gave no answer within {deadline_s:.0f} s", "it is tried again") from None
-    finally:
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-    return Answer(process.returncode, out, _complaint(err))
+    return GitRun(*arguments, text_in=text_in).answer(deadline_s=deadline_s)
 
 
 def git_environment(env: Mapping[str, str]) -> dict[str, str]:

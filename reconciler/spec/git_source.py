@@ -8,10 +8,10 @@ from hashlib import sha256
 from pathlib import Path
 
 from reconciler.model.source import SourceState
-from reconciler.model.spec import Desired, SpecError
+from reconciler.model.spec import Desired, SpecError, SpecFile
 from reconciler.spec.exq_yaml import GitSource
 from reconciler.spec.files import base_of_folder
-from reconciler.spec.git_follow import Follower, Kept, Texts
+from reconciler.spec.git_follow import Follower, Kept, Lost, Texts
 from reconciler.spec.git_repository import SHORT
 from reconciler.spec.intake import (
     Intake,
@@ -25,6 +25,12 @@ from reconciler.spec.intake import (
     version_of,
 )
 from reconciler.spec.reading import Unreadable
+from reconciler.spec.revision import REVISION_FILE
+
+PUSHED = (
+    "these specs were brought here from another machine: in exq.yaml there, name a repository that is in reach from "
+    "here with `url:`, or leave `source:` out"
+)
 
 
 def identity_of(source: GitSource) -> str:
@@ -47,7 +53,8 @@ class GitSpecs:
     def open(folder: Path, source: GitSource, kept: Kept, last_good: LastGood, passed: Passed) -> GitSpecs:
         """The specs of this source; relative paths in them begin above `folder`, as for files in it."""
         intake = Intake(base_of_folder(folder), last_good, passed)
-        return GitSpecs(folder, source, Follower(source, kept), intake, f"git:{identity_of(source)}")
+        advice = PUSHED if (folder / REVISION_FILE).is_file() else ""
+        return GitSpecs(folder, source, Follower(source, kept, advice), intake, f"git:{identity_of(source)}")
 
     def load(self, *, settle: bool, now: float) -> Desired:
         """The desired state of the commit in force. The very same object comes back while nothing changes."""
@@ -60,7 +67,8 @@ class GitSpecs:
         else:
             revision = self.follower.describe(state.commit)
             files = self._intake.with_revisions(files, revision, version)
-            self._intake.note_revisions(files)
+            if not any(isinstance(text, Lost) for text in texts.values()):
+                self._intake.note_revisions(files)
         errors = [error for file in files for error in file.errors]
         if not files:
             errors.append(SpecError(state.repository, 0, 0, _without_specs(state)))
@@ -86,6 +94,8 @@ class GitSpecs:
         return {name: self._take(self._named(name, state), name, text, now) for name, text in sorted(texts.items())}
 
     def _take(self, named: Named, name: str, text: str | Unreadable, now: float) -> TakenFile:
+        if isinstance(text, Lost) and (kept := self._as_it_was(named, name, now)) is not None:
+            return kept
         if isinstance(text, Unreadable):
             mistake = SpecError(named.path, 0, 0, str(text))
             return self._intake.broken(named, None, now, digest_of(str(text)), (mistake,))
@@ -93,6 +103,16 @@ class GitSpecs:
         if before is not None and before.name == named and before.digest == digest:
             return replace(before, read_at=now)
         return self._intake.load(named, None, now, text, digest)
+
+    def _as_it_was(self, named: Named, name: str, now: float) -> TakenFile | None:
+        """A file of a commit that is out of reach: what was taken of it stands. None where nothing is kept of it."""
+        before = self._intake.taken.get(name)
+        if before is not None and before.name == named:
+            return replace(before, read_at=now)
+        used, project = self._intake.good(named)
+        if project is None:
+            return None
+        return TakenFile(named, None, now, used, used, project, SpecFile(named.path, used), ())
 
     def _named(self, name: str, state: SourceState) -> Named:
         """A file is called as in its repository; one that the specs folder itself has, as there."""
@@ -105,4 +125,6 @@ def _without_specs(state: SourceState) -> str:
     where = f"the folder `{state.path}`" if state.path else "the top"
     if state.commit is not None:
         return f"there is no spec in {where} of commit {state.commit[:SHORT]}: write one there, and commit it"
+    if state.rewritten:
+        return f"no commit of it is in force: {state.problem}; {state.advice}"
     return f"no commit was taken from it yet: {state.problem}" + (f"; {state.advice}" if state.advice else "")

@@ -11,6 +11,7 @@ from reconciler.model.source import SourceState
 from reconciler.model.spec import Desired, Job, Project, SpecError, SpecFile
 from reconciler.spec.load import load_text
 from reconciler.spec.reading import Stamp
+from reconciler.spec.revision import DIRTY
 
 SHORT_HASH = 7
 """How many digits of a file's hash stand for its revision where git names none."""
@@ -148,6 +149,8 @@ class Intake:
             observed = self.last_good.revision(file.name.key)
         elif file.file.broken:
             good = self.last_good.revision(file.name.key) if file.file.last_good else ""
+            if good and (good == observed or good.endswith(DIRTY)):  # which does not tell this text from others
+                good = f"{good}+{file.used[:SHORT_HASH]}"
             return replace(file, file=replace(file.file, observed_rev=observed, last_good_rev=good))
         return replace(file, file=replace(file.file, observed_rev=observed, last_good_rev=observed))
 

@@ -13,6 +13,7 @@ from reconciler.trust import distrust
 
 RESERVED = frozenset({"exq.yaml", "exq.yml"})
 """Settings of exq, which lie beside the specs."""
+SPEC_ENDINGS = (".yaml", ".yml")
 _NO_NAME = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -46,11 +47,11 @@ def read_spec(path: Path) -> str:
     """The text of a spec file. Raises `Unreadable`; never waits for a pipe or a device."""
     check_name(path.name)
     try:
-        _check_regular(os.stat(path))
+        _check_regular(path, os.stat(path))
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(handle, "rb") as file:
             found = os.fstat(handle)
-            _check_regular(found)
+            _check_regular(path, found)
             _check_trusted(path, found, handle)
             content = file.read(MAX_BYTES + 1)
         if content is None:  # a file of the kernel that has nothing to say now
@@ -65,7 +66,7 @@ def read_spec(path: Path) -> str:
 
 def is_spec_name(name: str) -> bool:
     """A file of this name in a specs folder is taken as a spec."""
-    return name.endswith((".yaml", ".yml")) and not name.startswith(".") and name not in RESERVED
+    return name.endswith(SPEC_ENDINGS) and not name.startswith(".") and name not in RESERVED
 
 
 def check_name(name: str) -> None:
@@ -74,17 +75,18 @@ def check_name(name: str) -> None:
         raise Unreadable("the name of this file is not UTF-8 text, or holds control characters: rename it")
 
 
-def too_large() -> Unreadable:
+def too_large(name: str = "") -> Unreadable:
     """What is said of a file that is larger than a spec may be."""
-    return Unreadable(f"the file is larger than {MAX_BYTES >> 20} MiB: use a grid, or split it")
+    what = "no settings are" if name in RESERVED else "use a grid, or split it"
+    return Unreadable(f"the file is larger than {MAX_BYTES >> 20} MiB: {what}")
 
 
-def _check_regular(found: os.stat_result) -> None:
+def _check_regular(path: Path, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
         kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, a socket or a device"
         raise Unreadable(f"this is {kind}, not a file")
     if found.st_size > MAX_BYTES:
-        raise too_large()
+        raise too_large(path.name)
 
 
 def _check_trusted(path: Path, found: os.stat_result, handle: int) -> None:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from reconciler.spec.git_run import git_environment
-
-if TYPE_CHECKING:
-    import subprocess
+from reconciler.spec.git_run import GitProblem, GitRun
 
 REVISION_FILE = ".exq-revision"
 """In a folder that was copied from another machine: the revision that it had there."""
 REVISION_MAX_BYTES = 200
+DIRTY = "-dirty"
+"""How a revision ends that does not say what the files hold."""
 CHECK_EVERY_S = 60.0
 AT_MOST_EVERY_S = 2.0
 DESCRIBE_DEADLINE_S = 5.0
@@ -114,37 +112,22 @@ def _describe(folder: Path) -> str | None:
     """`git describe --always --dirty`, or None where git has no answer (no commit yet, no git, somebody else's).
 
     Dirty is also a folder with spec files that no commit has: git itself counts only what it follows."""
-    described = _start(folder, "describe", "--always", "--dirty")
-    others = _start(folder, "ls-files", "--others", "--", "*.yaml", "*.yml")  # side by side: each takes a while
+    where = ("-C", str(folder))
+    try:
+        described = GitRun(*where, "describe", "--always", "--dirty")
+        others = GitRun(*where, "ls-files", "--others", "--", "*.yaml", "*.yml")  # side by side: each takes a while
+    except GitProblem:
+        return None
     text, unfollowed = _output(described), _output(others)
     if not text:
         return None
-    return f"{text}-dirty" if unfollowed and not text.endswith("-dirty") else text
+    return f"{text}{DIRTY}" if unfollowed and not text.endswith(DIRTY) else text
 
 
-def _start(folder: Path, *arguments: str) -> subprocess.Popen[bytes] | None:
-    import subprocess
-
-    environment = git_environment(os.environ)
-    quiet = subprocess.DEVNULL
-    try:
-        return subprocess.Popen(
-            ["git", "-C", str(folder), *arguments], env=environment, stdin=quiet, stdout=subprocess.PIPE, stderr=quiet
-        )
-    except OSError:
-        return None
-
-
-def _output(git: subprocess.Popen[bytes] | None) -> str | None:
+def _output(git: GitRun) -> str | None:
     """What it printed; None where it failed or takes too long."""
-    import subprocess
-
-    if git is None:
-        return None
     try:
-        text = git.communicate(timeout=DESCRIBE_DEADLINE_S)[0]
-    except subprocess.TimeoutExpired:
-        git.kill()
-        git.communicate()
+        answer = git.answer(deadline_s=DESCRIBE_DEADLINE_S)
+    except GitProblem:
         return None
-    return text.decode("utf-8", "replace").strip() if git.returncode == 0 else None
+    return answer.text.strip() if answer.code == 0 else None

@@ -203,10 +203,17 @@ def _wrong_type(error: Any, node: Node) -> str:
     words = error.schema.get("errorMessage") or f"must be {' or '.join(_KINDS[kind] for kind in kinds)}"
     hint = ""
     if "string" in kinds:
-        hint = " (text that begins with `{` must be quoted)" if _looks_like_text(node) else ""
+        hint = _quoted(node)
     elif isinstance(node, ScalarNode) and node.lead == 0 and KEY_WITHOUT_BLANK.match(node.raw):
         hint = " (a blank is missing after the colon)"
     return f"{words}, not {_shown(node)}{hint}"
+
+
+def _quoted(node: Node) -> str:
+    """How to write the text that was probably meant."""
+    if isinstance(node, ScalarNode) and node.raw == "~":
+        return ': write "~" in quotes for your home'
+    return " (text that begins with `{` must be quoted)" if _looks_like_text(node) else ""
 
 
 def _looks_like_text(node: Node) -> bool:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SETTLE_S = 0.3
 """A file that changed less than this ago may still be being written."""
+_NAMES = tuple(sorted(RESERVED))
 
 
 class SettingsFile:
@@ -27,6 +28,7 @@ class SettingsFile:
         self._passed = passed
         self._stamps: tuple[Stamp | None, ...] | None = None
         self._shared = ""
+        self._text: str | None = None
         self.settings: ProductSettings | None = None
         self.errors: tuple[SpecError, ...] = ()
         self.unsettled = False
@@ -37,18 +39,23 @@ class SettingsFile:
     @property
     def path(self) -> Path:
         """The file that is read, or would be."""
-        return self._folder / next((name for name in sorted(RESERVED) if self._is_there(name)), "exq.yaml")
+        return self._folder / next((name for name in _NAMES if self._is_there(name)), _NAMES[0])
 
     @property
     def is_there(self) -> bool:
         """There is an exq.yaml."""
-        return any(self._is_there(name) for name in RESERVED)
+        return any(self._is_there(name) for name in _NAMES)
 
     def refresh(self, *, settle: bool, now: float) -> None:
         """Read it if it changed. `settle`: not while it is being written, if it was read before."""
-        stamps = tuple(stamp_of(self._folder / name) for name in sorted(RESERVED))
+        try:
+            stamps = tuple(_stamp(self._folder, name) for name in _NAMES)
+        except OSError as error:
+            self._out_of_reach(error)
+            return
         shared = folder_distrust(self._folder) if any(stamps) or self.settings is not None else ""
         if (stamps, shared) == (self._stamps, self._shared) and not self.unsettled:
+            self._keep()
             return
         first = self._stamps is None
         changed = [stamp for stamp in (*stamps, *([] if any(stamps) else [stamp_of(self._folder)])) if stamp]
@@ -61,13 +68,29 @@ class SettingsFile:
         if shared:
             words = f"nothing new is taken from it: others could put another in its place, since {shared}"
             self._broken((SpecError(str(self.path), 0, 0, words),))
-        elif not self.is_there:
-            self.settings, self.errors = None, ()
-        elif all(self._is_there(name) for name in RESERVED):
+        elif not any(stamps):
+            self._absent()
+        elif all(stamps):
             words = "there is exq.yml, too: keep one of the two"
             self._broken((SpecError(str(self.path), 0, 0, words),))
         else:
             self._read()
+
+    def _absent(self) -> None:
+        """There is none. That is kept, too: what one said that was taken away long ago counts no more."""
+        self.settings, self.errors, self._text = None, (), None
+        if self._last_good.get(self._key):
+            self._last_good.put(self._key, "")
+
+    def _out_of_reach(self, error: OSError) -> None:
+        """Nobody can tell whether there is one: all is as it was, and it is looked for again."""
+        was_absent = self._stamps is not None and self.settings is None and not self.unknown
+        self._stamps, self.unsettled = () if self._stamps is not None else None, False
+        if was_absent:
+            self.errors = ()  # the specs cannot be read either, which is said of them
+            return
+        words = f"it cannot be read, nor can be told whether it is there: {error.strerror or error}"
+        self._broken((SpecError(str(self._folder / _NAMES[0]), 0, 0, words),))
 
     def _is_there(self, name: str) -> bool:
         return os.path.lexists(self._folder / name)
@@ -88,10 +111,14 @@ class SettingsFile:
         if settings is None:
             self._broken(errors)
             return
-        self.settings, self.errors = settings, errors
+        self.settings, self.errors, self._text = settings, errors, text
         self._passed.add(known)
-        if self._last_good.get(self._key) != text:
-            self._last_good.put(self._key, text)
+        self._keep()
+
+    def _keep(self) -> None:
+        """Keep what it said when it last loaded. One that could not be kept is tried again with the next look."""
+        if self._text is not None:
+            self._last_good.put(self._key, self._text)
 
     def _broken(self, errors: tuple[SpecError, ...]) -> None:
         """Its mistakes stand, and so do the settings of before."""
@@ -107,3 +134,19 @@ class SettingsFile:
     @property
     def _key(self) -> str:
         return os.path.abspath(self._folder / "exq.yaml")
+
+
+def _stamp(folder: Path, name: str) -> Stamp | None:
+    """The stamp of a file in a folder; None where the folder has none of this name. Raises OSError where that cannot be
+    told: a folder that is away has not said that the file is."""
+    path = folder / name
+    stamp = stamp_of(path)
+    if stamp is not None:
+        return stamp
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        os.listdir(folder)
+        return None
+    found = os.lstat(path)  # a link that leads nowhere
+    return Stamp(found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev, (found.st_mode, 0, 0))

@@ -157,7 +157,7 @@ class _Builder:
     def _document(self, event: Any) -> None:
         self._documents += 1
         if self._documents > 1:
-            self._stop(_place(event), "a spec file holds one document: put what follows `---` into a file of its own")
+            self._stop(_place(event), "a file holds one document: what follows `---` needs a file of its own")
 
     def _stop(self, place: Place, message: str) -> None:
         self._report.error(place, message)

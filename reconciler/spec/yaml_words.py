@@ -13,7 +13,8 @@ KEY_WITHOUT_BLANK = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*:(?!//)[^\s:]")
 
 _NO_BLANK = "this is not YAML: a blank is missing after the colon"
 _BEFORE_KEY = re.compile(r"[ ]*(?:- +)*")
-_NOT_PRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+_NOT_PRINTABLE = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+_BLANKS = str.maketrans("", "", "\t\n\r")
 
 _RULES: tuple[tuple[str, str], ...] = (
     (
@@ -45,7 +46,9 @@ _RULES: tuple[tuple[str, str], ...] = (
 
 def unprintable(text: str) -> tuple[Place, str] | None:
     """The first character that YAML does not allow, with its place, or None."""
-    found = _NOT_PRINTABLE.search(text)
+    if text.translate(_BLANKS).isprintable():  # as nearly always: that pattern takes long to compile
+        return None
+    found = re.search(_NOT_PRINTABLE, text)
     if not found:
         return None
     return _place_of(text, found.start()), f"the character U+{ord(found.group()):04X} may not stand in a YAML file"

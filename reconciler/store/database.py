@@ -104,6 +104,12 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
     return connection
 
 
+def roll_back(path: Path) -> None:
+    """Let sqlite undo what a crash has left half done while the file was being made. Raises sqlite3.Error."""
+    with closing(connect(path, "mode=rwc")) as connection:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+
 def prepare_for_writing(connection: sqlite3.Connection) -> None:
     """Make commits durable and the write-ahead file bounded. Raises sqlite3.Error."""
     connection.execute("PRAGMA journal_mode=WAL")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from types import MappingProxyType, TracebackType
 
-from reconciler.model.ledger import AttemptRecord, JobRecord, Ledger, ProjectRun
+from reconciler.model.ledger import AttemptRecord, JobRecord, Ledger, ProjectRun, was_set_up_in_vain
 from reconciler.store.contents import Changes, Contents
 from reconciler.store.database import Changed
 from reconciler.store.errors import StoreError
@@ -26,6 +26,7 @@ class LedgerStore:
         self._runs: dict[str, ProjectRun] = {}
         self._paused: frozenset[str] = frozenset()
         self._open: dict[str, AttemptRecord] = {}
+        self._set_up_in_vain: dict[str, None] = {}
         self._accepted: frozenset[str] = frozenset()
         self.identity = ""
         """Another one means that a ledger before this was lost; empty where none was made yet."""
@@ -59,6 +60,7 @@ class LedgerStore:
             self._paused,
             MappingProxyType(self._runs),
             MappingProxyType(self._open),
+            MappingProxyType(self._set_up_in_vain),
         )
 
     def commit(
@@ -114,6 +116,7 @@ class LedgerStore:
         self._paused, self._accepted = contents.paused, contents.accepted
         self.identity = contents.identity
         self._open = {a.path: a for record in self._jobs.values() for a in record.attempts if _is_open(a)}
+        self._set_up_in_vain = {key: None for key, record in self._jobs.items() if was_set_up_in_vain(record)}
         self.notices = notices
 
     def _show(self, changes: Changes) -> None:
@@ -126,6 +129,9 @@ class LedgerStore:
             opened.update((attempt.path, attempt) for attempt in record.attempts if _is_open(attempt))
             self._jobs[record.key] = record
         self._open = opened
+        in_vain = {record.key: None for record in changes.jobs if was_set_up_in_vain(record)}
+        if not in_vain.keys() <= self._set_up_in_vain.keys():
+            self._set_up_in_vain = {**self._set_up_in_vain, **in_vain}
         self._paused = self._paused.union(changes.pause).difference(changes.resume)
         if changes.accepted:
             self._accepted = self._accepted.union(changes.accepted)

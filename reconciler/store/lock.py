@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 
 from reconciler.store.atomic import mapped
@@ -29,6 +30,8 @@ class Holder:
     host: str = ""
     since: float | None = None
     command: str = ""
+    specs: str = ""
+    """The specs folder that it works on, absolute; empty where it has not said."""
 
     def __str__(self) -> str:
         if self.pid is None:
@@ -50,10 +53,11 @@ class Held(Exception):
 class DaemonLock:
     """Held from `acquire` to `release`, or until the process ends. Programs that it starts do not inherit it."""
 
-    def __init__(self, paths: StatePaths, clock: Callable[[], float]) -> None:
-        """`clock` gives seconds since the epoch."""
+    def __init__(self, paths: StatePaths, clock: Callable[[], float], specs: Path | None = None) -> None:
+        """`clock` gives seconds since the epoch. `specs`: the folder that the holder works on."""
         self._paths = paths
         self._clock = clock
+        self._specs = os.path.abspath(specs) if specs is not None else ""
         self._handle: int | None = None
         self._seen = Holder()
 
@@ -62,7 +66,7 @@ class DaemonLock:
         self._paths.ensure()
         with mapped("lock", self._paths.daemon_lock):
             self._handle = self._locked()
-        _write_facts(self._handle, Holder(os.getpid(), socket.gethostname(), self._clock(), _command()))
+        _write_facts(self._handle, Holder(os.getpid(), socket.gethostname(), self._clock(), _command(), self._specs))
 
     def __enter__(self) -> DaemonLock:
         self.acquire()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import stat
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,6 +15,9 @@ from reconciler.store.records import RecordDamaged, Shape, parse_json, to_json
 SCHEMA = "exq.plan/v1"
 MAX_BYTES = 256 << 20
 _FAMILY = "exq.plan/v"
+_HEAD_BYTES = 200
+_LOOKS_LIKE_A_PLAN = re.compile(rb'\s*\{\s*"schema"\s*:\s*"' + re.escape(_FAMILY).encode())
+"""How a plan begins, also one that was edited, laid out anew or cut short."""
 
 _ACTION: Shape[SavedAction] = Shape(SavedAction)
 _ORIGIN: Shape[Origin] = Shape(Origin)
@@ -26,6 +32,20 @@ def write_plan(path: Path, saved: SavedPlan) -> None:
     """Replace the file, mode 0600. Raises StoreFull or StoreError."""
     body = _document(saved)
     write_atomic(path, (to_json({**body, "sha256": _digest(body)}) + "\n").encode())
+
+
+def why_not_replaced(path: Path) -> str:
+    """Why a plan may not be put in the place of what is there; empty where it may: nothing, or an earlier plan."""
+    if not os.path.lexists(path):
+        return ""
+    try:
+        if not path.is_file():
+            return _other_than_a_file(path)
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError as error:
+        return f"it cannot be read: {error.strerror or error}"
+    return "" if not head.strip() or _LOOKS_LIKE_A_PLAN.match(head) else "it holds something else than a saved plan"
 
 
 def read_plan(path: Path) -> SavedPlan:
@@ -65,7 +85,7 @@ def _digest(body: dict[str, object]) -> str:
 def _bytes_of(path: Path) -> bytes:
     try:
         if not path.is_file():
-            raise PlanUnreadable("it is not a file" if path.exists() else "there is no such file")
+            raise PlanUnreadable(_other_than_a_file(path))
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
@@ -73,6 +93,15 @@ def _bytes_of(path: Path) -> bytes:
     if len(data) > MAX_BYTES:
         raise PlanUnreadable(f"it is larger than {MAX_BYTES >> 20} MiB: no plan is")
     return data
+
+
+def _other_than_a_file(path: Path) -> str:
+    """What is there in place of a file. Raises OSError, for a link that leads in a circle, too."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return "it is a link to a file that does not exist" if os.path.islink(path) else "there is no such file"
+    return "it is a folder" if stat.S_ISDIR(found.st_mode) else "it is a pipe, a socket or a device, not a file"
 
 
 def _decoded(data: bytes) -> object:

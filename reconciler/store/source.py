@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeVar
 
 from reconciler.model.source import Fetched, Taken
 from reconciler.store.atomic import write_atomic
@@ -12,7 +11,6 @@ from reconciler.store.paths import PRIVATE, StatePaths
 from reconciler.store.records import RecordDamaged, Shape, parse_json, to_json
 
 _TAKEN, _FETCHED = Shape(Taken), Shape(Fetched)
-_Record = TypeVar("_Record", Taken, Fetched)
 
 
 class KeptSource:
@@ -25,6 +23,8 @@ class KeptSource:
         self._latest: Fetched | None = None
         self.problem = ""
         """Why the commit that was taken could not be kept; empty while it is."""
+        self.doubt = ""
+        """Why it is not known which commit was last taken; empty when that is known. Nothing may be taken then."""
 
     @property
     def mirror(self) -> Path:
@@ -32,8 +32,18 @@ class KeptSource:
         return self._folder / f"{self._identity}.git"
 
     def taken(self) -> Taken | None:
-        """The commit that was last taken; None when none was, or that cannot be read."""
-        return self._read("taken", _TAKEN)
+        """The commit that was last taken; None when none was, or there is a `doubt` afterwards."""
+        path, self.doubt = self._file("taken"), ""
+        try:
+            return _TAKEN.read(parse_json(path.read_bytes().decode()))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            why = f"{path} cannot be read: {error.strerror or error}"
+        except (UnicodeDecodeError, RecordDamaged):
+            why = f"{path} is damaged"
+        self.doubt = f"it is not known which commit was last taken: {why}"
+        return None
 
     def keep_taken(self, taken: Taken) -> None:
         """Keep it durably. Never raises on a full disk: see `problem`."""
@@ -48,7 +58,7 @@ class KeptSource:
 
     def fetched(self) -> Fetched | None:
         """How the last fetch went, whoever made it."""
-        kept, own = self._read("fetched", _FETCHED), self._latest
+        kept, own = self._kept_fetched(), self._latest
         return own if kept is None or (own is not None and own.at > kept.at) else kept
 
     def keep_fetched(self, fetched: Fetched) -> None:
@@ -63,11 +73,11 @@ class KeptSource:
     def _file(self, what: str) -> Path:
         return self._folder / f"{self._identity}.{what}.json"
 
-    def _read(self, what: str, shape: Shape[_Record]) -> _Record | None:
+    def _kept_fetched(self) -> Fetched | None:
         try:
-            return shape.read(parse_json(self._file(what).read_bytes().decode()))
+            return _FETCHED.read(parse_json(self._file("fetched").read_bytes().decode()))
         except (OSError, UnicodeDecodeError, RecordDamaged):
-            return None
+            return None  # then it is as if it had not been fetched: the next fetch writes it anew
 
 
 def make_private(folder: Path) -> None:

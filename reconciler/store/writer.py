@@ -103,6 +103,8 @@ class Writer:
         path = self._paths.ledger
         with database.understood(path, writing=True), mapped("open", path):
             self._set_aside_leftovers(notices)
+            if Path(f"{path}-journal").exists():
+                database.roll_back(path)
             size_bytes = path.stat().st_size if path.exists() else 0
             contents = self._read(size_bytes) if size_bytes else None
             self._connect()

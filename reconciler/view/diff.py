@@ -9,15 +9,16 @@ from reconciler.model.enums import ActionKind, JobStatus, Reason
 from reconciler.model.facts import HostView
 from reconciler.model.plan import Action, Settle
 from reconciler.model.snapshot import Snapshot
-from reconciler.model.spec import Desired, SpecError, SpecFile
+from reconciler.model.spec import Desired, SpecError
 from reconciler.view import look
 from reconciler.view.diff_rows import ALIKE_SHOWN, NAME_WIDTH, WHAT_WIDTH, group_lines
+from reconciler.view.serving import TO_SERVE_THESE, others_words, serves_others
 from reconciler.view.sort import Sorted, sort_plan
-from reconciler.view.source import file_json, source_json
+from reconciler.view.source import broken_words, file_json, source_json
 from reconciler.view.style import Style, hang, table
 from reconciler.view.times import iso_utc, spoken
 from reconciler.view.transfers import jobs_to_bring, transfer_json, transfer_lines
-from reconciler.view.words import UNKNOWN_REASONS, count
+from reconciler.view.words import COMMIT_REASONS, UNKNOWN_REASONS, count
 
 ERRORS_SHOWN = 10
 
@@ -46,8 +47,13 @@ def render_diff(
 def _header(snapshot: Snapshot, style: Style) -> list[str]:
     desired = snapshot.desired
     sizes = f"{count(len(desired.files), 'file')}, {count(len(desired.index), 'job')}"
-    hosts = [host_words(snapshot, name) for name in look.hosts_of(snapshot)]
-    return hang("", ", ".join([f"specs at {desired.revision or 'no revision'} ({sizes})", *hosts]), style)
+    asked = f"specs at {desired.revision or 'no revision'} ({sizes})" if _has_specs(desired) else "no specs"
+    return hang("", ", ".join([asked, *(host_words(snapshot, name) for name in look.hosts_of(snapshot))]), style)
+
+
+def _has_specs(desired: Desired) -> bool:
+    """A commit without a spec in it is worth its name; a folder without one has none."""
+    return bool(desired.files or desired.index or (desired.source is not None and desired.source.commit))
 
 
 def host_words(snapshot: Snapshot, name: str) -> str:
@@ -78,19 +84,12 @@ def file_notes(snapshot: Snapshot, style: Style) -> list[str]:
     lines: list[str] = []
     for file in snapshot.desired.files:
         if file.broken and file.last_good:
-            lines += hang("", _broken_words(file), style)
+            lines += hang("", f"{broken_words(file)}.", style)
         elif file.broken:
             lines += hang("", f"{file.path} has mistakes: nothing is changed for its jobs until it loads.", style)
         elif file.unsettled:
-            lines += hang("", f"{file.path} is being written: it is read again when it is complete.", style)
+            lines += hang("", f"{file.path} is being written, or git is at work: it is taken when that is over.", style)
     return lines
-
-
-def _broken_words(file: SpecFile) -> str:
-    observed, good = file.observed_rev, file.last_good_rev
-    if observed and good and observed != good:
-        return f"{file.path} is broken at {observed}; its jobs are those of {good}."
-    return f"{file.path} has mistakes: its last version without any stays in force."
 
 
 def _unknown(snapshot: Snapshot, found: Sorted, style: Style) -> list[str]:
@@ -116,13 +115,16 @@ def next_step(snapshot: Snapshot, daemon: Mapping[str, object] | None = None, sa
 
     `saved_as`: the file that the plan was written to."""
     found = sort_plan(snapshot)
+    if daemon and serves_others(daemon):
+        return f"! {others_words(daemon)}: {TO_SERVE_THESE}"
     if (found.actions or snapshot.plan.transfers) and daemon:
         pid = f" (pid {daemon['pid']})" if daemon.get("pid") else ""
         return f"The loop{pid} will carry it out."
-    if saved_as:
+    if saved_as and (snapshot.plan.actions or snapshot.plan.milestones):
         return f"Next: exq apply {saved_as}"
     following = _next_command(snapshot, found)
-    return f"Next: {following}" if following else ""
+    lines = [f"{saved_as} has no action in it: there is nothing to apply."] if saved_as else []
+    return "\n".join([*lines, *([f"Next: {following}"] if following else [])])
 
 
 def _summary_line(snapshot: Snapshot, found: Sorted, to_bring: int) -> str:
@@ -139,7 +141,7 @@ def _summary_line(snapshot: Snapshot, found: Sorted, to_bring: int) -> str:
     to_do += [f"{numbers[word]} to {word}" for word in ("complete", "adopt", "fail") if numbers[word]]
     to_do += [f"outputs of {count(to_bring, 'job')} to bring"] if to_bring else []
     rest = ", ".join([*standing, f"{numbers['unchanged']} unchanged"])
-    return f"Plan {snapshot.plan.plan_id}: {', '.join(to_do)}; {rest}."
+    return f"Plan: {', '.join(to_do)}; {rest}. ({snapshot.plan.plan_id})"
 
 
 def _all_completed(total: int) -> str:
@@ -153,7 +155,8 @@ def _next_command(snapshot: Snapshot, found: Sorted) -> str:
     stuck = found.first("stuck")
     if stuck:
         name = look.short_name(snapshot, stuck)
-        if snapshot.plan.states[stuck].reason is Reason.NO_COMMAND:
+        reason = snapshot.plan.states[stuck].reason
+        if reason is Reason.NO_COMMAND or reason in COMMIT_REASONS:
             return f"exq why {name}"
         return f"exq why {name}, exq logs {name}, exq retry {_stuck_together(found, stuck) or name}"
     waiting = found.first("waiting")

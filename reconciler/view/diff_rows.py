@@ -10,7 +10,7 @@ from reconciler.model.enums import ActionKind, JobStatus, Reason
 from reconciler.model.plan import Action, JobState, Kill, PhaseState, Settle
 from reconciler.model.snapshot import Snapshot
 from reconciler.view import look
-from reconciler.view.sort import Alike, Place, Sorted
+from reconciler.view.sort import NOT_IN_SPECS, Alike, Place, Sorted
 from reconciler.view.style import Heading, Line, Row, command
 from reconciler.view.times import clock
 from reconciler.view.words import count, heading, on_place, sentence, sentence_and_word
@@ -46,10 +46,12 @@ def group_lines(snapshot: Snapshot, found: Sorted, verbose: bool) -> list[Line]:
     phases = {(phase.project, phase.phase): phase for phase in snapshot.plan.phases}
     lines: list[Line] = []
     for place in dict.fromkeys([*phases, *found.actions, *held, *drifted]):
+        if place == NOT_IN_SPECS:
+            continue
         rows = _group_rows(snapshot, found.actions.get(place, []), drifted.get(place, []), held.get(place, []), verbose)
         if rows:
             lines += [_heading(place, phases.get(place), snapshot), *rows]
-    return lines + _orphan_lines(snapshot, found.orphans, verbose)
+    return lines + _orphan_lines(snapshot, found, verbose)
 
 
 def _by_place(sorted_jobs: Sequence[Alike]) -> dict[Place, list[Alike]]:
@@ -98,7 +100,13 @@ def _job_rows(snapshot: Snapshot, listed: list[Alike], row_of: RowOf, verbose: b
                 yield row_of(snapshot, state, _id(state.job)), 1
 
 
-def _action_rows(snapshot: Snapshot, actions: list[Action], verbose: bool) -> Iterator[Counted]:
+def _id(key: str) -> str:
+    return key.partition("/")[2]
+
+
+def _action_rows(
+    snapshot: Snapshot, actions: list[Action], verbose: bool, name_of: Callable[[str], str] = _id
+) -> Iterator[Counted]:
     """The same for actions. Launches are told one by one: each takes a slot of its own."""
     together: dict[tuple[object, ...], list[Action]] = {}
     for number, action in enumerate(actions):
@@ -115,11 +123,7 @@ def _action_rows(snapshot: Snapshot, actions: list[Action], verbose: bool) -> It
             yield _action_row(snapshot, first, count(len(same), "job")), len(same)
         else:
             for action in same:
-                yield _action_row(snapshot, action, _id(action.job)), 1
-
-
-def _id(key: str) -> str:
-    return key.partition("/")[2]
+                yield _action_row(snapshot, action, name_of(action.job)), 1
 
 
 def _action_row(snapshot: Snapshot, action: Action, name: str) -> Row:
@@ -183,17 +187,21 @@ def waiting_words(state: JobState) -> str:
     return sentence(state.message, state.reason)
 
 
-def _orphan_lines(snapshot: Snapshot, orphans: list[JobState], verbose: bool) -> list[Line]:
-    if not orphans:
+def _orphan_lines(snapshot: Snapshot, found: Sorted, verbose: bool) -> list[Line]:
+    acted, orphans = found.actions.get(NOT_IN_SPECS, []), found.orphans
+    if not acted and not orphans:
         return []
     shown = orphans if verbose else orphans[:ROWS_SHOWN]
-    rows: list[Line] = [Row("~", (state.job, _orphan_words(snapshot, state), ORPHAN_WORDS)) for state in shown]
+    rows = _cut(_action_rows(snapshot, acted, verbose, str), len(acted), verbose)
+    rows += [Row("~", (each.job, _orphan_words(snapshot, each), _left(each))) for each in shown]
     if len(orphans) > len(shown):
         rows.append(f"    ... and {len(orphans) - len(shown):,} more (exq diff --all)")
     return [Heading("not in the specs"), *rows]
 
 
-ORPHAN_WORDS = f"no spec asks for it; left alone ({command('exq stop')} ends it)"
+def _left(state: JobState) -> str:
+    left = f"left alone ({command('exq stop')} ends it)" if state.status is JobStatus.RUNNING else "it has ended"
+    return f"no spec asks for it; {left}"
 
 
 def _orphan_words(snapshot: Snapshot, state: JobState) -> str:

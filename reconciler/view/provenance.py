@@ -7,14 +7,20 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import Any
 
+from reconciler.model.enums import JobStatus
 from reconciler.model.ledger import AttemptRecord
+from reconciler.model.plan import JobState
+from reconciler.model.snapshot import Snapshot
 from reconciler.model.spec import LOCAL_HOST
+from reconciler.planner.pins import pinned
 from reconciler.view.style import Style, wrap
 from reconciler.view.times import clock, compact, iso_utc, stamp
 from reconciler.view.words import count
 
 _LABEL_WIDTH = 13
 _SHA_CHARACTERS = 12
+APPLY_COMMAND = 'git -C "$(git rev-parse --show-toplevel)" apply'
+"""In a subfolder, `git apply` alone leaves out without a word what lies above it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +204,8 @@ def _patch(ran: Ran, code: Mapping[str, Any]) -> str:
     patch = code.get("patch") or {}
     if patch.get("left_out"):
         return f"its patch was not kept: {patch['left_out']}"
-    return f"patch of {patch.get('bytes', 0):,} bytes: exq history {ran.job} --full --patch --attempt {ran.number}"
+    shows = f"exq history {ran.job} --full --patch --attempt {ran.number}"
+    return f"patch of {patch.get('bytes', 0):,} bytes: {shows} | {APPLY_COMMAND}"
 
 
 def _environment(ran: Ran, before: Ran | None) -> list[tuple[str, str]]:
@@ -247,3 +254,16 @@ def _by_hand(ran: Ran) -> str | None:
         return None
     script = quote(f"{ran.folder}/job.sh")
     return f"bash {script}" if ran.host == LOCAL_HOST else f"ssh {quote(ran.host)} bash {quote(script)}"
+
+
+def commit_words(snapshot: Snapshot, state: JobState) -> list[str]:
+    """Which commit a job that waits will run from, where that is not said already."""
+    job, project = snapshot.desired.index.get(state.job), snapshot.desired.projects.get(state.project)
+    if job is None or project is None or state.status in (JobStatus.COMPLETED, JobStatus.RUNNING, JobStatus.STUCK):
+        return []
+    commit = pinned(project, job, snapshot.ledger.jobs.get(state.job))
+    runs = "will run"
+    if commit is None:
+        commit, runs = snapshot.plan.pins.get(state.job, "").partition(" ")[0], "would run"
+    commit = commit[:_SHA_CHARACTERS]
+    return [f"it {runs} from commit {commit}"] if commit and commit not in state.message else []

@@ -13,6 +13,9 @@ from reconciler.view import look
 Place = tuple[str, str]
 """Project and phase."""
 
+NOT_IN_SPECS: Place = "", ""
+"""Where the jobs stand that no spec asks for."""
+
 
 Alike = list[JobState]
 """Jobs of one phase that stand the same way for the same reason; never empty."""
@@ -39,6 +42,8 @@ class Sorted:
 
 def place_of(action: Action, snapshot: Snapshot) -> Place:
     """The project and phase an action belongs to."""
+    if action.job not in snapshot.desired.index and not look.is_analysis(action.job):
+        return NOT_IN_SPECS
     state = snapshot.plan.states.get(action.job)
     return (state.project, state.phase) if state else (action.job.partition("/")[0], "")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Any
 
 from reconciler.model.snapshot import Snapshot
 from reconciler.model.source import SourceState
-from reconciler.model.spec import SpecFile
+from reconciler.model.spec import Desired, SpecError, SpecFile
+from reconciler.spec.reading import RESERVED
 from reconciler.view.times import iso_utc, short_clock, spoken
 from reconciler.view.words import count
 
@@ -46,9 +48,23 @@ def file_json(file: SpecFile) -> dict[str, Any]:
     }
 
 
+def is_settings(path: str) -> bool:
+    """This is an exq.yaml, not a spec."""
+    return PurePosixPath(path).name in RESERVED
+
+
+def settings_mistake(desired: Desired) -> SpecError | None:
+    """What is wrong in exq.yaml, if anything: then it is not known where the specs come from."""
+    wrong = (error for error in desired.errors if not error.warning)
+    return next((error for error in wrong if is_settings(error.path)), None)
+
+
 def source_words(snapshot: Snapshot) -> list[tuple[str, str]]:
     """What `exq source` shows, a heading and a sentence each."""
     source = snapshot.desired.source
+    mistake = settings_mistake(snapshot.desired)
+    if source is None and mistake is not None:
+        return [("source", "not known, so nothing new is asked for"), ("why", str(mistake))]
     if source is None:
         return [("source", "the folder as it is")]
     rows = [
@@ -61,15 +77,28 @@ def source_words(snapshot: Snapshot) -> list[tuple[str, str]]:
     rows.append(("behind", behind_words(source)))
     if source.problem:
         rows.append(("why", source.problem))
-    return rows
+    broken = [file for file in snapshot.desired.files if file.broken]
+    return rows + [("broken", broken_words(file)) for file in broken]
+
+
+def broken_words(file: SpecFile) -> str:
+    """Which versions of a broken file are there and in force."""
+    observed, good = file.observed_rev, file.last_good_rev
+    if observed and good and observed != good:
+        return f"{file.path} is broken at {observed}; its jobs are those of {good}"
+    return f"{file.path} has mistakes: its last version without any stays in force"
 
 
 def _commit_words(snapshot: Snapshot, source: SourceState) -> str:
     if source.commit is None:
-        return "none was taken yet"
+        return "none is in force" if source.rewritten else "none was taken yet"
     named = snapshot.desired.revision
     more = f" ({named})" if not source.commit.startswith(named) else ""
-    when = f", taken at {short_clock(source.taken_at, snapshot.now)}" if source.taken_at is not None else ""
+    when = (
+        f", taken at {short_clock(source.taken_at, snapshot.now)}"
+        if source.taken_at is not None
+        else ", not taken by a loop yet"
+    )
     return f"{source.commit[:12]}{more}{when}"
 
 
@@ -86,5 +115,7 @@ def behind_words(source: SourceState) -> str:
         return "not known"
     if not source.behind and not source.rewritten:
         return "no commit: this is the newest" if not source.problem else "no commit that is known of"
+    if not source.behind and source.newest:
+        return f"`{source.ref}` has nothing newer: it went back to {source.newest[:SHORT]}"
     newest = f" of `{source.ref}`, which is at {source.newest[:SHORT]}" if source.newest else ""
     return f"{count(source.behind, 'commit')}{newest}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from reconciler.model.spec import Desired, Job, Project, SpecFile
+from reconciler.view.source import is_settings, settings_mistake
 from reconciler.view.words import count
 
 
@@ -30,7 +31,19 @@ def spec_news(before: Desired, after: Desired) -> list[News]:
         elif not (file.broken or file.unsettled) and (words := _changed(was, file, before, after)):
             news.append(News(path, f"{path}{words}"))
     kept = {file.path for file in after.files}
-    return news + [News(path, _gone(path, _project(before, path))) for path in old if path not in kept]
+    gone = [path for path in old if path not in kept and not is_settings(path)]
+    return news + _settings_news(before, after) + [News(path, _gone(path, _project(before, path))) for path in gone]
+
+
+def _settings_news(before: Desired, after: Desired) -> list[News]:
+    """That exq.yaml broke, or was mended or taken away. It is among the files only while it is being written."""
+    was, now = settings_mistake(before), settings_mistake(after)
+    if now is None and was is not None and not any(is_settings(file.path) for file in after.files):
+        return [News(was.path, f"{was.path} has no mistake any more")]
+    if now is None or (was is not None and str(was) == str(now)):
+        return []
+    stays = "what it said when it last loaded stays in force" if after.version else "so nothing is asked for"
+    return [News(now.path, f"{now.path} is broken, {stays}: {now}", broken=True)]
 
 
 def _source_news(before: Desired, after: Desired) -> list[News]:

@@ -15,12 +15,13 @@ from reconciler.view.diff_rows import ALIKE_SHOWN, ROWS_SHOWN, stuck_verb, waiti
 from reconciler.view.estimate import any_runs, job_left_words, phase_left_s, typical_s
 from reconciler.view.hosts import host_lines
 from reconciler.view.look import GpuUse
+from reconciler.view.serving import TO_SERVE_THESE, others_words, serves_others
 from reconciler.view.sort import Alike, draw_together
 from reconciler.view.status_json import status_json
 from reconciler.view.style import Heading, Line, Row, Style, bar, command, hang, table
 from reconciler.view.tick import progress_words
 from reconciler.view.times import about_left, clock, mib, short_clock, spoken
-from reconciler.view.words import count, heading, place, sentence_and_word
+from reconciler.view.words import COMMIT_REASONS, count, heading, place, sentence_and_word
 
 __all__ = ["render_status", "status_json"]
 
@@ -193,19 +194,21 @@ def _stuck_row(snapshot: Snapshot, state: JobState, many: str) -> Row:
     name = look.short_name(snapshot, state.job)
     why = sentence_and_word(state.message, state.reason)
     commands = [command(f"exq {stuck_verb(state)} {name}")]
-    if state.reason is not Reason.NO_COMMAND:
+    if state.reason is not Reason.NO_COMMAND and state.reason not in COMMIT_REASONS:
         commands.append(command(f"exq retry {state.project if many else name}"))
     return Row("!", (many or label(snapshot, state.job), f"{why}; {', '.join(commands)}"))
 
 
 def _left_alone(snapshot: Snapshot, style: Style) -> list[str]:
     orphans = [state for state in snapshot.plan.states.values() if look.is_orphan(snapshot, state)]
-    rows: list[Line] = [
-        Row("~", (state.job, str(state.status), "left alone; exq stop ends it")) for state in orphans[:ROWS_SHOWN]
-    ]
+    rows: list[Line] = [Row("~", (state.job, str(state.status), _left(state))) for state in orphans[:ROWS_SHOWN]]
     if len(orphans) > ROWS_SHOWN:
         rows.append(f"    ... and {len(orphans) - ROWS_SHOWN:,} more")
     return table([Heading("not in the specs any more"), *rows], style) if rows else []
+
+
+def _left(state: JobState) -> str:
+    return f"left alone; {command('exq stop')} ends it" if state.status is JobStatus.RUNNING else "it has ended"
 
 
 def _gpus(snapshot: Snapshot, style: Style) -> list[list[str]]:
@@ -242,6 +245,9 @@ def _footer(snapshot: Snapshot, daemon: Mapping[str, object] | None, style: Styl
     if jobs:
         more = f" and {len(jobs) - 1:,} more" if len(jobs) > 1 else ""
         lines.append(f"paused: {jobs[0]}{more} (exq resume {jobs[0]})")
+    if serves_others(daemon):
+        assert daemon is not None
+        return [*lines, *hang(style.paint("!", "yellow") + " ", f"{others_words(daemon)}: {TO_SERVE_THESE}", style)]
     return lines if daemon is None else [*lines, style.dim(daemon_words(daemon, snapshot))]
 
 

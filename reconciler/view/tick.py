@@ -41,6 +41,8 @@ def done_words(action: Action, snapshot: Snapshot) -> str:
         return _killed(action, why)
     if isinstance(action, Settle) and action.kind is ActionKind.COMPLETE:
         return _completed(action, why)
+    if action.reason is Reason.ENVIRONMENT_BROKEN:
+        return f"could not be set up: {why}"
     if isinstance(action, Settle) and action.kind is ActionKind.REQUEUE:
         later = action.retry_at is not None and action.retry_at > snapshot.now
         when = f" for {clock(action.retry_at or 0.0, snapshot.now)}" if later else ""

@@ -14,10 +14,11 @@ from reconciler.planner.backoff import counted_attempts
 from reconciler.view import look
 from reconciler.view.estimate import job_left_words, typical_s
 from reconciler.view.hosts import heard_words
+from reconciler.view.provenance import commit_words
 from reconciler.view.times import clock, short_clock, spoken
 from reconciler.view.transfers import brought_words, inputs_words
 from reconciler.view.why_room import HOSTS_NAMED, JOBS_NAMED, room_words, running_names
-from reconciler.view.words import UNKNOWN_REASONS, count, gpu_list, host_once, on_place, sentence, some
+from reconciler.view.words import COMMIT_REASONS, UNKNOWN_REASONS, count, gpu_list, host_once, on_place, sentence, some
 
 ALL_NAMED = 4
 """A phase with at most this many jobs is told job by job, the completed ones too."""
@@ -30,6 +31,7 @@ def chain_of(snapshot: Snapshot, state: JobState) -> Links:
     links = _by_reason(state)(snapshot, state)
     held = look.ended_but_held(snapshot, state.job)
     links += [words for words in held if words.partition(", ")[2] not in state.message]
+    links += commit_words(snapshot, state)
     if state.drift and "changed" not in state.message:
         links.append("its command changed in the specs since it ran; it is left alone")
     if look.is_orphan(snapshot, state):
@@ -43,7 +45,7 @@ def _by_reason(state: JobState) -> Callable[[Snapshot, JobState], Links]:
     if state.status is JobStatus.RUNNING:
         return _running
     if state.status is JobStatus.STUCK:
-        return _stuck
+        return _plain if state.reason in COMMIT_REASONS else _stuck
     if state.until is not None:
         return _delayed
     if state.reason in UNKNOWN_REASONS:

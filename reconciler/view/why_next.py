@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 from reconciler.model.enums import JobStatus, Reason
+from reconciler.model.facts import CodeFacts
+from reconciler.model.needs import code_key
 from reconciler.model.plan import JobState
-from reconciler.model.setup import broken_part, environment_of, folder_of
+from reconciler.model.setup import broken_part, setups_of
 from reconciler.model.snapshot import Snapshot
 from reconciler.view import look
 from reconciler.view.diff_rows import stuck_verb
+from reconciler.view.words import COMMIT_REASONS
 
 
 def next_commands(snapshot: Snapshot, state: JobState) -> list[str]:
@@ -16,6 +21,8 @@ def next_commands(snapshot: Snapshot, state: JobState) -> list[str]:
     if state.reason is Reason.ENVIRONMENT_BROKEN and state.job in snapshot.desired.index:
         return ["exq doctor", *_retry_of_setup(snapshot, state)]
     if state.status is JobStatus.STUCK:
+        if state.reason in COMMIT_REASONS:
+            return _to_a_commit(snapshot, state)
         if state.reason is Reason.NO_COMMAND:
             job = snapshot.desired.index.get(state.job)
             return [f"write its cmd in {job.source}"] if job is not None else []
@@ -35,12 +42,29 @@ def next_commands(snapshot: Snapshot, state: JobState) -> list[str]:
     return []
 
 
+def _to_a_commit(snapshot: Snapshot, state: JobState) -> list[str]:
+    """What gives a job a commit that it can run from."""
+    job, project = snapshot.desired.index.get(state.job), snapshot.desired.projects.get(state.project)
+    if job is None or project is None:
+        return []
+    views = (look.view_of(snapshot, host) for host in look.possible_hosts(snapshot, state.job))
+    told = (view.code.get(code_key(project.snapshot or "", job.cwd)) for view in views if view is not None)
+    code = next((each for each in told if isinstance(each, CodeFacts)), None)
+    if code is None:  # it has one, of which there can be no work tree: a retry chooses the newest
+        return ["exq doctor", f"exq retry {_name(snapshot, state)}"]
+    if code.changes and not project.snapshot:
+        return [f"git -C {quote(code.root)} commit -a"]
+    if project.snapshot:
+        return [f"name a commit, branch or tag in `snapshot` of {project.source}", "exq doctor"]
+    return ["exq doctor"]
+
+
 def _blockers(snapshot: Snapshot, state: JobState) -> list[str]:
     """The stuck job that stands in the way."""
     for other in look.jobs_of(snapshot, state.project):
         if other.status is JobStatus.STUCK:
             name = _name(snapshot, other)
-            no_command = other.reason is Reason.NO_COMMAND
+            no_command = other.reason is Reason.NO_COMMAND or other.reason in COMMIT_REASONS
             return [f"exq why {name}"] if no_command else [f"exq why {name}", f"exq retry {name}"]
     return []
 
@@ -48,7 +72,7 @@ def _blockers(snapshot: Snapshot, state: JobState) -> list[str]:
 def _retry_of_setup(snapshot: Snapshot, state: JobState) -> list[str]:
     """The job whose retry tells at once whether what holds this one back is mended: itself, or the one that failed."""
     job = snapshot.desired.index.get(state.job)
-    parts = (folder_of(job), environment_of(job)) if job is not None else ()
+    parts = setups_of(job) if job is not None else ()
     for other in (state, *look.jobs_of(snapshot, state.project)):
         last, asked = look.record_of(snapshot, other.job).last, snapshot.desired.index.get(other.job)
         verdict = last.verdict if last is not None else None

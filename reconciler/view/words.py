@@ -18,6 +18,9 @@ UNKNOWN_REASONS = frozenset(
     )
 )
 
+COMMIT_REASONS = frozenset((Reason.UNCOMMITTED_CODE, Reason.SNAPSHOT_NOT_READY))
+"""What the commit that a job is to run from is waited for."""
+
 _MEANINGS: dict[Reason, str] = {
     Reason.NEW_IN_SPEC: "new in spec",
     Reason.COMMAND_CHANGED: "command changed since it ran",

@@ -152,7 +152,8 @@ def test_what_was_taken_stays_over_a_restart_without_the_remote(team: Team) -> N
     lab.settle()
     shutil.rmtree(team.remote)
     shutil.rmtree(next((lab.state / "source").glob("*.git")))
-    diff = lab.json("diff", code=1)
+    diff = lab.json("diff")
+    assert diff["errors"] == [] and not any(file["broken"] for file in diff["files"]), "nobody made a mistake"
     assert diff["source"]["commit"] == commit and "cannot be fetched" in diff["source"]["problem"]
     assert diff["summary"]["completed"] == 1, "its texts are kept, though no repository has them any more"
     with lab.daemon():
@@ -168,7 +169,7 @@ def test_a_branch_that_is_gone(team: Team) -> None:
     Git(team.remote)("branch", "--move", "main", "other")
     told = team.source("--fetch")
     assert (told["commit"], told["problem"]) == (commit, "there is no branch or tag `main` in it")
-    assert told["next"] == f"git ls-remote {team.url} lists them"
+    assert told["next"] == f"correct `ref` in {lab.specs}/exq.yaml:2; git ls-remote {team.url} lists what it has"
     assert lab.json("diff")["summary"]["completed"] == 1
 
 
@@ -182,6 +183,7 @@ def test_a_commit_without_the_folder(team: Team) -> None:
     told = team.source("--fetch")
     assert (told["commit"], told["behind"], told["rewritten"]) == (commit, 1, False)
     assert told["problem"].startswith("there is no folder `specs` in commit")
+    assert told["next"] == f"correct `path` in {lab.specs}/exq.yaml:2"
 
 
 def test_nothing_was_ever_fetched(team: Team) -> None:
@@ -333,7 +335,65 @@ def test_a_repository_of_somebody_else(own: Own) -> None:
     told = own.source()
     assert told["commit"] == commit and "belongs to somebody else" in told["problem"]
     assert told["next"].startswith("if you trust it: git config --global --add safe.directory ")
-    assert own.lab.json("diff", code=1)["summary"]["completed"] == 1
+    assert own.lab.json("diff")["summary"]["completed"] == 1
+
+
+def test_a_repository_that_is_lost_is_no_mistake_of_the_specs(own: Own) -> None:
+    lab = own.lab
+    commit = own.commit("one")
+    assert (own.source()["repository"], own.source()["taken_at"]) == (str(lab.root), None)
+    assert "not taken by a loop yet" in lab.exq("source").stdout
+    lab.settle()
+    (lab.root / ".git").rename(lab.root / "gone")
+    told = own.source()
+    assert (told["commit"], told["problem"]) == (commit, f"there is no git repository at {lab.specs}")
+    assert told["next"] == f"put it back, or correct `path` in {lab.specs}/exq.yaml:1"
+    shown = lab.exq("diff").stdout + lab.exq("status").stdout + lab.exq("run", "--once").stdout
+    assert f"the specs stay at {commit[:7]} of" in shown and "mistake" not in shown
+
+
+def test_exq_yaml_is_kept_from_the_first_run_on(own: Own) -> None:
+    lab = own.lab
+    own.commit("one")
+    lab.settle()
+    assert "cannot write" not in lab.exq("history").stdout
+    settle(lab, "host_names: [b\n")
+    diff = lab.json("diff", code=1)
+    assert (diff["source"]["kind"], diff["summary"]["completed"]) == ("git", 1)
+
+
+def test_the_history_has_that_exq_yaml_broke_and_was_mended(own: Own) -> None:
+    lab = own.lab
+    own.commit("one")
+    good = (lab.specs / "exq.yaml").read_text()
+    with lab.daemon():
+        lab.wait_for_status("exp/one", "completed")
+        (lab.specs / "exq.yaml").write_text("host_names: [b\n")  # just now, so that it is waited for first
+        lab.nudge()
+        lab.wait("the break to be noted", lambda: "is broken, what it said" in (lab.state / "audit.jsonl").read_text())
+        (lab.specs / "exq.yaml").write_text(good)
+        lab.nudge()
+        lab.wait(
+            "the mend to be noted",
+            lambda: "exq.yaml has no mistake any more" in (lab.state / "audit.jsonl").read_text(),
+        )
+    trail = (lab.state / "audit.jsonl").read_text()
+    assert "is gone" not in trail
+    assert trail.count("exq.yaml is broken") == trail.count("exq.yaml has no mistake any more") == 1
+
+
+@pytest.mark.parametrize("key", ["url", "path"])
+def test_a_folder_that_is_not_there_is_named_as_it_was_written(own: Own, key: str) -> None:
+    settle(own.lab, f"source:\n  git:\n    {key}: /nope/x.git\n")
+    told = own.source()
+    assert told["problem"] == "there is no git repository at /nope/x.git"
+    assert told["next"] == f"put it back, or correct `{key}` in {own.lab.specs}/exq.yaml:3"
+
+
+def test_a_local_branch_that_is_not_there(own: Own) -> None:
+    own.commit("one")
+    settle(own.lab, "source: {git: {path: ., ref: nothing}}\n")
+    assert own.source()["next"].startswith(f"correct `ref` in {own.lab.specs}/exq.yaml:1: it has `")
 
 
 def test_without_git(own: Own, tmp_path: Path) -> None:
@@ -372,17 +432,47 @@ def test_an_accept_without_a_loop_is_carried_out_by_the_next_one(own: Own) -> No
     assert lab.status()["exp/two"]["status"] == "completed"
 
 
+def test_a_second_accept_takes_what_it_shows(own: Own) -> None:
+    lab = own.lab
+    own.commit("one")
+    lab.settle()
+    for name in ("two", "three"):
+        own.git.write({"specs/a.yaml": own.team.spec("one", name)})
+        own.git("commit", "--quiet", "--all", "--amend", "--message", name)
+        assert lab.json("source", "--accept")["accepting"] == own.git("rev-parse", "HEAD")
+    lab.settle()
+    assert {key: job["status"] for key, job in lab.status().items()} == dict.fromkeys(
+        ("exp/one", "exp/three"), "completed"
+    )
+
+
+def test_the_source_is_not_known_while_exq_yaml_has_mistakes(lab: Lab) -> None:
+    settle(lab, "sorce: {}\n")
+    shown = lab.exq("source", code=1).stdout
+    assert "not known" in shown and "unknown key `sorce`" in shown
+    refused = lab.exq("source", "--accept", code=1).stderr
+    assert "is not known" in refused and "exq validate" in refused
+
+
 def test_settings_tell_where_they_come_from(lab: Lab) -> None:
     settle(lab, "nvidia_smi: ./tools/smi\nhost_names: [box]\nscreen: screen-5\n")
-    told = {row["name"]: row for row in lab.json("settings")["settings"]}
-    assert told["nvidia_smi"] == {"name": "nvidia_smi", "value": lab.env["NVIDIA_SMI"], "origin": "NVIDIA_SMI"}
+    told = {row["name"]: row for row in lab.json("settings", code=None)["settings"]}
+    assert told["nvidia_smi"] == {
+        "name": "nvidia_smi",
+        "value": lab.env["NVIDIA_SMI"],
+        "origin": "NVIDIA_SMI",
+        "problem": None,
+    }
     assert told["screen"]["origin"] == f"{lab.specs}/exq.yaml:3"
     assert (told["host_names"]["value"], told["state"]["origin"]) == (["box"], "EXQ_STATE")
-    assert told["source"] == {"name": "source", "value": {"kind": "folder"}, "origin": "default"}
-    flag = {row["name"]: row["origin"] for row in lab.json("--state", str(lab.root / "x"), "settings")["settings"]}
+    assert told["source"] == {"name": "source", "value": {"kind": "folder"}, "origin": "default", "problem": None}
+    flag = {
+        row["name"]: row["origin"]
+        for row in lab.json("--state", str(lab.root / "x"), "settings", code=None)["settings"]
+    }
     assert flag["state"] == "--state"
     del lab.env["NVIDIA_SMI"]
-    told = {row["name"]: row["value"] for row in lab.json("settings")["settings"]}
+    told = {row["name"]: row["value"] for row in lab.json("settings", code=None)["settings"]}
     assert told["nvidia_smi"] == f"{lab.specs}/tools/smi"
     settle(lab, "screen: [a]\n")
     done = lab.exq("settings", code=1)

@@ -99,8 +99,8 @@ def test_an_environment_that_cannot_be_set_up(lab: Lab) -> None:
     lab.wait_for_status("p/good", "completed")
     told = {"p/none": ("nowhere", "EnvironmentNameNotFound"), "p/cwd": (f"{lab.work}/missing",)}
     for key, words in told.items():
-        found = lab.wait_for_status(key, "EnvironmentBroken")
-        assert found["status"] == "pending"
+        found = lab.wait_for_status(key, "stuck")
+        assert found["reason"] == "EnvironmentBroken"
         assert all(word in found["message"] for word in words), found["message"]
     assert lab.ran() == ["good"]
     refused = lab.exq("retry", "p/good", code=1).stderr
@@ -114,16 +114,17 @@ def test_an_environment_that_cannot_be_set_up(lab: Lab) -> None:
 
 
 def test_one_broken_environment_and_many_jobs(lab: Lab) -> None:
-    """What its first wave tells holds the others back; none of them is stuck, and all run once it is mended."""
+    """What its first wave tells holds the others back: they are not tried, and all run once it is mended."""
     jobs = {f"j{number:02}": {"cmd": f"echo j{number:02} >>ran"} for number in range(40)}
     lab.spec(project(jobs, max_parallel=4, venv=".venv", launcher="process"))
     lab.start()
     held = lab.wait_for_status("p/j39", "EnvironmentBroken")
     assert "the virtual environment .venv is not there (attempt 1 of p/j0" in held["message"]
     lab.wait("it to be quiet", lambda: sum(job["attempts"] for job in lab.status().values()) == 4)
-    assert {job["status"] for job in lab.status().values()} == {"pending"}
+    lab.wait("all to be stuck", lambda: {job["status"] for job in lab.status().values()} == {"stuck"})
     why = lab.exq("why", "j39").stdout
-    assert "next try at" in why and "exq doctor, exq retry j0" in why
+    assert "a running loop looks whether that is mended at" in why and "exq doctor, exq retry j0" in why
+    assert "has not been tried itself" in lab.exq("retry", "j39", code=1).stderr
 
     venv.create(lab.work / ".venv")
     lab.exq("retry", "j00")

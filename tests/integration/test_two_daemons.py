@@ -12,7 +12,7 @@ from collections import Counter
 
 import pytest
 
-from tests.integration.lab import Lab, is_gone
+from tests.integration.lab import Lab, is_gone, project
 from tests.integration.prefork import Prefork
 
 pytestmark = pytest.mark.needs("screen")
@@ -125,3 +125,29 @@ def test_a_lock_that_a_dead_daemon_left_behind_for_a_moment_is_waited_for(lab: L
     assert died.returncode == -signal.SIGKILL
     lab.settle()
     check_each_ran_once(lab, 1)
+
+
+def test_a_loop_for_other_specs_is_not_the_loop_of_these(lab: Lab) -> None:
+    lab.spec(project({"here": "sleep 60"}))
+    others = lab.root / "others" / "specs"
+    others.mkdir(parents=True)
+    (others / "q.yaml").write_text(project({"there": "true"}, name="q").replace("WORK", str(lab.work)))
+    words = f"serves the specs in {lab.specs}"
+    with lab.daemon():
+        lab.wait_for_status("p/here", "running")
+        mine = lab.json("status")["daemon"]
+        assert (mine["specs"], mine["serves"]) == (str(lab.specs), True)
+        assert lab.json("--specs", str(others), "status")["daemon"]["serves"] is False
+        shown = lab.exq("--specs", str(others), "status").stdout
+        assert words in " ".join(shown.split()) and "exq --state DIR run" in shown
+        assert words in lab.exq("--specs", str(others), "diff").stderr
+        assert words in lab.exq("--specs", str(others), "stop", "q/there").stderr
+        refused = lab.exq("--specs", str(others), "run", "--once", code=75).stderr
+        assert words in refused and "takes up changed specs" not in refused
+        assert "takes up changed specs" in lab.exq("run", "--once", code=75).stderr
+        link = lab.root / "link"
+        link.symlink_to(lab.specs)
+        assert lab.json("--specs", str(link), "status")["daemon"]["serves"] is True
+        (line,) = [c for c in lab.json("--specs", str(others), "doctor", code=None)["checks"] if c["name"] == "loop"]
+        assert line["status"] == "warning" and words in line["message"]
+        lab.exq("stop", "p/here")

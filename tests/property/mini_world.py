@@ -24,7 +24,7 @@ from reconciler.model.facts import (
     Started,
     Unknown,
 )
-from reconciler.model.ledger import AttemptRecord, JobRecord, Ledger, ProjectRun, Request
+from reconciler.model.ledger import AttemptRecord, JobRecord, Ledger, ProjectRun, Request, was_set_up_in_vain
 from reconciler.model.needs import Needs
 from reconciler.model.plan import Kill, Launch, Plan, Settle
 from reconciler.model.spec import Desired, Job
@@ -297,7 +297,9 @@ class MiniLoop:
     def _put(self, record: JobRecord) -> None:
         jobs = {**self.ledger.jobs, record.key: record}
         still_open = {a.path: a for r in jobs.values() for a in r.attempts if a.verdict is None or not a.released}
-        self.ledger = replace(self.ledger, jobs=jobs, open_attempts=still_open, version=self.ledger.version + 1)
+        in_vain = {r.key: None for r in jobs.values() if was_set_up_in_vain(r)}
+        version = self.ledger.version + 1
+        self.ledger = replace(self.ledger, jobs=jobs, open_attempts=still_open, set_up_in_vain=in_vain, version=version)
 
 
 def _with_last_known(view: HostView, asked: Needs, previous: HostView) -> HostView:

@@ -189,7 +189,7 @@ def check_diff(daemon: Daemon) -> None:
     fleet.catch_up_hosts(machine.true)
     if any(host.true > machine.true + AHEAD_S for host in fleet.hosts) or world.asked:
         return  # an answer is still on its way: the host has gone on meanwhile
-    kept = (world.last, world.turn, world.waiting, world.views, world.indexed)
+    kept = (world.last, world.turn, world.open_jobs, world.views, world.indexed)
     world.views, world.indexed = dict(world.views), set(world.indexed)
     machine.freeze(True)
     try:
@@ -198,7 +198,7 @@ def check_diff(daemon: Daemon) -> None:
             two = look(world)
             diff = look(daemon.open(writable=False))
     finally:
-        world.last, world.turn, world.waiting, world.views, world.indexed = kept
+        world.last, world.turn, world.open_jobs, world.views, world.indexed = kept
         world.asked.clear()
         machine.freeze(False)
     unchanged = _known_probes(one) == _known_probes(two)
@@ -230,14 +230,18 @@ def _same_facts(daemon: Daemon, diff: Snapshot, loop: Snapshot) -> bool:
     )
 
 
-def _known_probes(snapshot: Snapshot) -> list[tuple[bool, bool, frozenset[str], float]]:
-    """Which probes answered, the launchers that failed (which only the loop knows that started them), and what a host's
-    clock is taken for, which each world knows to a second only."""
+def _known_probes(snapshot: Snapshot) -> list[tuple[bool, bool | None, frozenset[str], float]]:
+    """Which probes answered (of the GPUs also, whether processes were told of), the launchers that failed (which only
+    the loop knows that started them), and what a host's clock is taken for, which each world knows to a second only."""
     views = [view for view in snapshot.observed.hosts.values() if isinstance(view, HostView)]
     return [
-        (isinstance(v.sessions, Unknown), isinstance(v.gpus, Unknown), _launch_errors(v), round(v.clock_ahead_s, 1))
-        for v in views
+        (isinstance(v.sessions, Unknown), _tells_users(v), _launch_errors(v), round(v.clock_ahead_s, 1)) for v in views
     ]
+
+
+def _tells_users(view: HostView) -> bool | None:
+    """nvidia-smi lists processes by a call of its own, which a loop gives a rest after it has hung."""
+    return None if isinstance(view.gpus, Unknown) else any(gpu.processes for gpu in view.gpus)
 
 
 def _launch_errors(view: HostView) -> frozenset[str]:

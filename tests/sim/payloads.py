@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 from tests.sim.machine import UPTIME_AT_START_S, Machine, Process, Script
 
@@ -95,6 +96,13 @@ class Payload:
         yield self.seconds
         return 0 if self._write() else 1
 
+    def _late(self) -> Script:
+        """It takes its GPU memory after NUMBER seconds, as programs do that have much to load first."""
+        memory, self.process.gpus = self.process.gpus, {}
+        yield self.number
+        self.process.gpus = memory
+        return (yield from self._ok())
+
     def _missing(self) -> Script:
         """The script itself is gone."""
         yield 0.0
@@ -109,8 +117,9 @@ class Payload:
         """What job.sh does before it comes to the command."""
         yield 0.5
         self.machine.vain_setups += 1
-        inode = self.machine.disk.create(f"{self.folder}/setup_failed")
-        self.machine.disk.write(inode, f"{SETUP_TEXT}\n".encode())
+        with suppress(OSError):  # a full disk: then the exit code is all that tells
+            inode = self.machine.disk.create(f"{self.folder}/setup_failed")
+            self.machine.disk.write(inode, f"{SETUP_TEXT}\n".encode())
         self._log(f"exq: {SETUP_TEXT}\n")
         return 96
 

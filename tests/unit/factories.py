@@ -21,7 +21,7 @@ from reconciler.model.facts import (
     Started,
     Unknown,
 )
-from reconciler.model.ledger import AttemptRecord, JobRecord, Ledger, Verdict
+from reconciler.model.ledger import AttemptRecord, JobRecord, Ledger, Verdict, was_set_up_in_vain
 from reconciler.model.names import AttemptRef, session_name
 from reconciler.model.plan import Action, Kill, Launch, Plan, Settle
 from reconciler.model.spec import (
@@ -179,7 +179,9 @@ def completed(key: str, generation: str = "g1") -> JobRecord:
 def ledger(*records: JobRecord, **changes: Any) -> Ledger:
     """Open attempts follow from the records, as in the store."""
     still_open = {a.path: a for r in records for a in r.attempts if a.verdict is None or not a.released}
-    return replace(Ledger(1, {r.key: r for r in records}, open_attempts=still_open), **changes)
+    in_vain = {r.key: None for r in records if was_set_up_in_vain(r)}
+    jobs = {r.key: r for r in records}
+    return replace(Ledger(1, jobs, open_attempts=still_open, set_up_in_vain=in_vain), **changes)
 
 
 def view(**changes: Any) -> HostView:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from shlex import quote
 from typing import Any
 
 from reconciler.cli.exits import CliError
 from reconciler.cli.push.pack import Package, digest_of
 from reconciler.cli.versions import is_newer
+from reconciler.host.ssh.by_hand import ssh_to
 
 NEEDED = (3, 10)
 
@@ -45,13 +47,15 @@ class There:
     """Files that were changed there after the push."""
     exq: Mapping[str, Any]
     unit: Mapping[str, str]
+    obstacle: str = ""
+    """Why no files can be put there, in words."""
+    code: bool = True
+    """The folder holds something besides the specs."""
 
     @classmethod
     def read(cls, answer: Mapping[str, Any]) -> There:
         """From the landing's own words. Raises KeyError."""
-        names = ("home", "user", "hostname", "folder", "folder_exists", "specs", "kind", "current", "about", "files")
-        return cls(**{name: answer[name] for name in names}, edited=tuple(answer["edited"]), exq=answer["exq"],
-                   unit=answer["unit"])  # fmt: skip
+        return cls(**{**{field.name: answer[field.name] for field in fields(cls)}, "edited": tuple(answer["edited"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +66,11 @@ class Exq:
     before: str | None = None
     """The version that counts there."""
     python: str = ""
+    """What it is installed with; where it stays and a Python was asked for, the one that it has."""
     python_version: str = ""
     build: str = ""
+    broken: bool = False
+    """The one that counts there does not run any more."""
 
 
 def change_of(before: Mapping[str, str], after: Mapping[str, str]) -> Change:
@@ -91,11 +98,27 @@ def refuse_overwriting(
         return ""
     words = _in_the_way(there, me, follows)
     if words and not force:
-        hint = (
-            f"look at it first: exq --host {host} status; exq push {host} --force puts these specs there all the same"
-        )
+        hint = f"{_look_first(host, there, me)}; exq push {host} --force puts these specs there all the same"
         raise CliError(f"{host}: {words}", hint)
     return words
+
+
+def _look_first(host: str, there: There, me: Mapping[str, str]) -> str:
+    if not there.edited:
+        return f"look at it first: exq --host {host} status"
+    name = there.edited[0]
+    ours = f"{me['source']}/{name}"
+    # once for the shell here, once for the one there
+    far = quote(f"cat {quote(f'{there.specs}/{name}')}")
+    return f"compare it with yours: {ssh_to(host)} {far} | diff {quote(ours)} -"
+
+
+def refuse_obstacle(host: str, there: There) -> None:
+    """Raises CliError where no files can be put there."""
+    if there.obstacle:
+        raise CliError(
+            f"{host}: the specs cannot go to {there.specs}: {there.obstacle}", f"another folder: exq push {host}:DIR"
+        )
 
 
 def _in_the_way(there: There, me: Mapping[str, str], follows: Callable[[str], bool]) -> str:
@@ -110,28 +133,37 @@ def _in_the_way(there: There, me: Mapping[str, str], follows: Callable[[str], bo
     commit = str(about.get("commit") or "")
     if commit and not str(about.get("revision", "")).endswith("-dirty") and follows(commit):
         return ""
-    return f"{there.specs} was pushed by {pusher_words(about)}, and not from here"
+    here = "" if about.get("by") == me["by"] else f"{me['by']}:"
+    return f"{there.specs} was pushed by {pusher_words(about)}, and not from here ({here}{me['source']})"
 
 
 def pusher_words(about: Mapping[str, Any]) -> str:
-    """`ann@laptop at 2026-04-16 11:36:29 (revision 3f2c1d9)`."""
+    """`ann@laptop from /home/ann/x/specs at 2026-04-16 11:36:29 (revision 3f2c1d9)`."""
     from reconciler.view.times import stamp
 
     at = about.get("at")
     when = f" at {stamp(at)}" if isinstance(at, int | float) else ""
-    return f"{about.get('by', 'somebody')}{when} (revision {about.get('revision', 'not known')})"
+    source = f" from {about['source']}" if about.get("source") else ""
+    return f"{about.get('by', 'somebody')}{source}{when} (revision {about.get('revision', 'not known')})"
 
 
-def decide_exq(host: str, version: str, there: There, build: str) -> Exq:
-    """Install it, keep it, or leave a newer one. Raises CliError where no Python can run it."""
+def decide_exq(host: str, version: str, there: There, build: str, python: str | None = None) -> Exq:
+    """Install it, keep it, or leave a newer one; `python` is the one that was asked for. One that does not run there is
+    neither kept nor newer. Raises CliError where no Python can run it."""
     current, before = there.exq["current"], there.exq["current_version"]
-    complete = there.exq["complete"]
+    complete, broken = there.exq["complete"], bool(current) and not there.exq["current_runs"]
+    has = str(there.exq["current_base"] or "") if python else ""
     if complete is not None and complete == current:
-        return Exq("keep", before, build=complete)
-    if current and before and is_newer(str(before), version):
-        return Exq("newer", before, build=current)
+        return Exq("keep", before, has, build=complete)
+    if current and before and not broken and is_newer(str(before), version):
+        return Exq("newer", before, has, build=current)
     if complete is not None:
-        return Exq("switch", before, build=complete)
+        return Exq("switch", before, build=complete, broken=broken)
+    return _installed(host, there, Exq("install", before, build=build, broken=broken))
+
+
+def _installed(host: str, there: There, exq: Exq) -> Exq:
+    """With the first Python there that can run it."""
     found = [(path, number) for path, number in there.exq["pythons"]]
     good = [(path, number) for path, number in found if _numbers(number) >= NEEDED]
     if not good:
@@ -140,7 +172,7 @@ def decide_exq(host: str, version: str, there: There, build: str) -> Exq:
             f"exq needs Python 3.10 or newer on {host}: {names}",
             f"where there is one: exq push {host} --python /path/to/python3.11 (a conda environment's will do)",
         )
-    return Exq("install", before, *good[0], build=build)
+    return replace(exq, python=good[0][0], python_version=good[0][1])
 
 
 def _numbers(version: str) -> tuple[int, ...]:

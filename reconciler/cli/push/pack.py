@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.cli.exits import CliError
+from reconciler.host.landing.names import is_sent
 from reconciler.spec.reading import Stamp, stamp_of
 
 FILES_MAX = 5_000
 BYTES_MAX = 64 << 20
 TRIES = 5
 PAUSE_S = 0.2
-NOT_SENT = frozenset({"__pycache__", "experiment_queue", "collected"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,18 +110,13 @@ def _stamps(folder: Path) -> dict[str, Stamp]:
 
 
 def _paths(folder: Path) -> Iterator[Path]:
-    """All files, apart from hidden ones, copies that editors make, and what exq itself leaves."""
+    """All files that are a part of the specs."""
     for base, folders, names in os.walk(folder):
         for name in folders:
             if is_sent(name) and os.path.islink(os.path.join(base, name)):
                 raise CliError(f"{os.path.join(base, name)} is a link to a folder, which is not sent", "copy it there")
         folders[:] = sorted(name for name in folders if is_sent(name))
         yield from (Path(base, name) for name in names if is_sent(name))
-
-
-def is_sent(name: str) -> bool:
-    """Whether a file or folder of this name is a part of the specs."""
-    return not name.startswith(".") and not name.endswith(("~", ".swp", ".tmp")) and name not in NOT_SENT
 
 
 def _read(folder: Path, path: str) -> File:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from reconciler.cli.exits import HELD
 from reconciler.cli.push.decide import There
+from reconciler.host.ssh.by_hand import ssh_to
 from reconciler.host.ssh.courier import Courier
+from reconciler.view.serving import others_words, serves_others
 
 END_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """`kind` is `service`, `detached`, `other` (one that was started by hand) or `none`."""
+    """`kind` is `service`, `detached`, `other` (one that runs already), `elsewhere` (one for other specs) or `none`."""
 
     kind: str
     words: str
@@ -24,13 +27,14 @@ class Loop:
     @property
     def runs(self) -> bool:
         """Somebody carries out the specs."""
-        return self.kind != "none"
+        return self.kind not in ("none", "elsewhere")
 
 
 @dataclass(frozen=True, slots=True)
 class Far:
     """The exq of one build on a host."""
 
+    host: str
     courier: Courier
     program: str
     specs: str
@@ -60,7 +64,7 @@ def start_loop(far: Far, there: There, *, new_exq: bool) -> Loop:
         return _service(service)
     code, installed = far.json("service", "install", login=True)
     if code == HELD:
-        return _other(installed, new_exq)
+        return _other(far, installed, new_exq)
     if "error" in installed:
         return Loop("none", f"the service could not be installed: {installed['error']}", str(installed["hint"] or ""))
     return _service(installed)
@@ -83,7 +87,7 @@ def _detached(far: Far, new_exq: bool) -> Loop:
     if code == HELD and new_exq and _ended_old(far):
         code, found = far.json("run", "--detach", login=True)
     if code == HELD:
-        return _other(found, new_exq)
+        return _other(far, found, new_exq)
     if "error" in found or code:
         return Loop(
             "none", f"the loop did not begin: {found.get('error', f'exit code {code}')}", found.get("hint") or ""
@@ -101,7 +105,28 @@ def _ended_old(far: Far) -> bool:
     return bool(far.courier.ask("end", pid=daemon["pid"], words=words, wait_s=END_S)["ended"])
 
 
-def _other(found: dict[str, Any], new_exq: bool) -> Loop:
-    """A loop that was started by hand takes up new specs of its folder by itself."""
+def _other(far: Far, found: dict[str, Any], new_exq: bool) -> Loop:
+    """A loop holds the state folder already."""
+    daemon = loop_now(far)
+    if daemon is None:  # it has just ended, or does not say
+        return Loop("other", str(found["error"]), str(found.get("hint") or ""))
+    return running(far.host, daemon, new_exq=new_exq)
+
+
+def running(host: str, daemon: Mapping[str, Any], *, new_exq: bool = False) -> Loop:
+    """A loop takes up new specs of its folder by itself, and never those of another one."""
+    pid = daemon.get("pid")
+    if serves_others(daemon):
+        folder = str(daemon["specs"]).rpartition("/")[0]
+        hint = (
+            f"put these into its folder: exq push {host}:{folder}; or end it ({ssh_to(host)} kill {pid}) and start one "
+            f"for these: {to_start(host)}; or leave it so: exq push {host} --no-service"
+        )
+        return Loop("elsewhere", others_words(daemon), hint)
     older = "; it goes on with the exq that it was started with" if new_exq else ""
-    return Loop("other", f"{found['error']}{older}", str(found.get("hint") or ""))
+    return Loop("other", f"the loop there (pid {pid or 'not known'}) takes them up{older}")
+
+
+def to_start(host: str) -> str:
+    """What starts a loop there."""
+    return f"exq --host {host} service install; where there is no systemd: exq --host {host} run --detach"

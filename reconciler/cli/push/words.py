@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reconciler.cli.exits import CliError
 from reconciler.cli.push.decide import Change, Exq, There, pusher_words
 from reconciler.cli.push.pack import Package
 from reconciler.cli.specs import plural
+from reconciler.host.ssh.by_hand import ssh_to
 from reconciler.host.ssh.courier import NotDone
 from reconciler.view.style import Style
 
 SHOWN_MAX = 20
+HELD_MAX = 3
 
 
 def plan_text(host: str, package: Package, there: There, change: Change, exq: Exq, version: str, style: Style) -> str:
@@ -20,6 +22,8 @@ def plan_text(host: str, package: Package, there: There, change: Change, exq: Ex
     lines = [f"{host}: {there.specs} ({there.user} on {there.hostname})"]
     lines.append(f"  exq    {_exq_words(exq, version)}")
     lines.append(f"  specs  {_specs_words(package, there, change)}")
+    if there.kind == "nothing" and not there.code:
+        lines.append(f"  code   is not sent: what the jobs run has to be in {there.folder}, or where their cwd says")
     for mark, paths, color in (("+", change.added, "32"), ("~", change.changed, "33"), ("-", change.removed, "31")):
         lines += [f"    {_colored(mark, color, style)} {path}" for path in paths[:SHOWN_MAX]]
         lines += [f"    {mark} {len(paths) - SHOWN_MAX:,} more"] if len(paths) > SHOWN_MAX else []
@@ -31,11 +35,15 @@ def _colored(text: str, color: str, style: Style) -> str:
 
 
 def _exq_words(exq: Exq, version: str) -> str:
+    has = f", with the Python that it has ({exq.python})" if exq.python else ""
     if exq.action == "keep":
-        return f"{exq.before} is there already"
+        return f"{exq.before} is there already{has}"
     if exq.action == "newer":
-        return f"{exq.before} is there, which is newer than this one ({version}), and stays"
+        return f"{exq.before} is there, which is newer than this one ({version}), and stays{has}"
     how = f" with {exq.python} (Python {exq.python_version})" if exq.action == "install" else ""
+    if exq.broken:
+        anew = "it is installed anew" if exq.before == version else f"{version} takes its place"
+        return f"{exq.before or 'the one'} there does not run any more; {anew}{how}"
     if exq.before is None:
         return f"{version} is to be installed{how}"
     if exq.before == version:
@@ -77,7 +85,7 @@ def not_done(host: str, problem: NotDone) -> CliError:
     said = str(problem)
     if problem.kind == "disk_full":
         return CliError(
-            f"the disk of {host} is full ({said}); nothing has changed there", f"make room there: ssh {host}"
+            f"the disk of {host} is full ({said}); nothing has changed there", f"make room there: {ssh_to(host)}"
         )
     if problem.kind == "no_venv":
         hint = (
@@ -97,6 +105,15 @@ def not_done(host: str, problem: NotDone) -> CliError:
             f"{host}: somebody pushed meanwhile: {by}; nothing of yours was put there", "look, and push again"
         )
     return CliError(f"{host}: {said}", "nothing has changed there; push again when that is mended")
+
+
+def held_words(held: Sequence[Mapping[str, Any]]) -> str:
+    """Where the files are that somebody has put into sets that do not count any more; empty: there are none."""
+    if not held:
+        return ""
+    shown = [f"{each['folder']} ({', '.join(each['names'])})" for each in reversed(held[-HELD_MAX:])]
+    more = f" and {len(held) - HELD_MAX} more beside them" if len(held) > HELD_MAX else ""
+    return f"files that no push has put there stay in {', '.join(shown)}{more}; none of these folders is ever removed"
 
 
 def done_text(host: str, there: There, package: Package, notes: Sequence[str]) -> str:

@@ -56,19 +56,20 @@ def run(args: Namespace, context: Context) -> int:
     from reconciler.store.lock import Held
 
     context.require_specs()
-    if not args.yes and (context.json or not (sys.stdin.isatty() and sys.stderr.isatty())):
-        raise CliError("carrying out a plan has to be confirmed", f"exq apply {args.plan} --yes")
     saved = load(context, args.plan)
+    ask = not args.yes and bool(saved.actions or saved.others)
+    if ask and (context.json or not (sys.stdin.isatty() and sys.stderr.isatty())):
+        raise CliError("carrying out a plan has to be confirmed", f"exq apply {args.plan} --yes")
     check = Check(saved, specs_of(saved))
     try:
         world = loop.open_world(context.specs, context.state, writable=True, env=context.env)
     except Held as held:
         raise _held_by(context, saved, held.holder) from held
     with world:
-        return _apply(args, context, world, check)
+        return _apply(args, context, world, check, ask=ask)
 
 
-def _apply(args: Namespace, context: Context, world: World, check: Check) -> int:
+def _apply(args: Namespace, context: Context, world: World, check: Check, *, ask: bool) -> int:
     """The plan is compared before the question, which may stand for hours, and with the look that is acted on."""
     from reconciler.cli.progress import TextProgress
     from reconciler.cli.summaries import fresh_summaries
@@ -82,7 +83,7 @@ def _apply(args: Namespace, context: Context, world: World, check: Check) -> int
     progress = None if context.json else TextProgress(style_for(context), quiet=False)
     if progress is not None:
         progress.plan(before)
-    if not args.yes and not _agreed():
+    if ask and not _agreed():
         say(f"plan {check.saved.plan_id} is not carried out")
         return PROBLEM
     after, done = apply(world, check.holds, by=who(context.env), note=f"plan {check.saved.plan_id}, from {args.plan}")

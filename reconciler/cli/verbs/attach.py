@@ -34,7 +34,7 @@ def run(args: Namespace, context: Context) -> int:
     how = "-x" if session.state is SessionState.ATTACHED else "-r"
     command = [context.settings().screen, how, session.address]
     if host is not None:
-        command = _over_ssh(host, command, context)
+        command = _over_ssh(host, command)
     if context.json:
         told = {"job": key, "host": host or LOCAL_HOST, "session": session.address, "command": command}
         print_json({"schema": "exq.attach/v1", **told})
@@ -57,12 +57,13 @@ def _look(word: str, context: Context) -> tuple[str, str | None, Session]:
         return key, None if world.is_local(host) else host, session
 
 
-def _over_ssh(host: str, command: list[str], context: Context) -> list[str]:
+def _over_ssh(host: str, command: list[str]) -> list[str]:
     """What runs a command on another machine, in this terminal."""
     from shlex import quote
 
-    config = context.settings().ssh_config
-    return ["ssh", *(["-F", config] if config else []), "-t", host, *map(quote, command)]
+    from reconciler.host.ssh.by_hand import ssh_argv
+
+    return [*ssh_argv(host, "-t"), *map(quote, command)]
 
 
 def session_of(key: str, snapshot: Snapshot) -> Session:

@@ -39,13 +39,17 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace, context: Context) -> int:
     """Print the plan, also when some spec file is broken: then it is that of the others, and the exit code is 1."""
-    if args.project and (args.out or args.rev):
-        option = "--out" if args.out else "--rev"
+    if args.project and (args.out is not None or args.rev):
+        option = "--out" if args.out is not None else "--rev"
         raise CliError(f"{option} is about all projects: leave {args.project} out", "", USAGE)
     if args.rev is not None:
         from reconciler.cli.revisions import diff_revisions
 
         return diff_revisions(context, args.rev, exit_code=args.exit_code, verbose=args.all)
+    if args.out is not None:
+        from reconciler.cli.saving import check_target
+
+        check_target(context, args.out)
     with looking(context) as world:
         snapshot = look_in(world)
         if args.out and not has_errors(snapshot):

@@ -37,7 +37,7 @@ def run(args: Namespace, context: Context) -> int:
     found: list[Check] = []
     desired = _desired(context)
     with doctors_world(context) as (world, problem):
-        own = [*([] if args.hosts else own_checks(context, desired)), *([problem] if problem else [])]
+        own = [*([] if args.hosts else own_checks(context, world.settings, desired)), *([problem] if problem else [])]
         if own:
             _tell(context, None, own, found)
         asked = patients(world, desired or _nothing(), args.hosts)

@@ -25,7 +25,7 @@ EXAMPLES = """\
   exq history                the last 50 lines
   exq history s42_N64 -n 0   all of one job
   exq history s42_N64 --full what its attempts ran with: commit, packages, GPUs, host
-  exq history s42_N64 --full --patch | git apply
+  exq history s42_N64 --full --patch | git -C "$(git rev-parse --show-toplevel)" apply
   exq history --json | jq -r '.records[] | select(.by) | "\\(.by) \\(.action) \\(.job)"'"""
 
 DEFAULT_LINES = 50

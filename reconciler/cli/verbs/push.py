@@ -50,12 +50,14 @@ def run(args: Namespace, context: Context) -> int:
     from reconciler.cli.push.pack import pack
     from reconciler.cli.push.wheel import running_wheel
     from reconciler.cli.push.words import not_done
+    from reconciler.host.ssh.by_hand import use_config
     from reconciler.host.ssh.courier import Courier, NotDone
     from reconciler.host.ssh.trouble import SshTrouble
 
     host, folder = _place(args)
     context.require_specs()
     _refuse_broken(context)
+    use_config(context.settings().ssh_config)
     push = _Push(args, context, host, folder, pack(context.specs), running_wheel())
     try:
         with Courier(host, args.python or "python3") as courier:
@@ -128,7 +130,7 @@ class _Push:
         return self._carry_out(courier, far, there, exq, release, told)
 
     def _look(self, courier: Courier) -> tuple[There, Exq]:
-        from reconciler.cli.push.decide import There, decide_exq, refuse_other_service, refuse_overwriting
+        from reconciler.cli.push import decide
         from reconciler.cli.push.pushes import pushed_to
 
         specs = Path(os.path.abspath(self.context.specs))
@@ -144,14 +146,16 @@ class _Push:
             build=self.wheel.build,
             python=self.args.python,
         )
-        there = There.read(answer)
-        words = refuse_overwriting(
+        there = decide.There.read(answer)
+        if decide.specs_differ(self.package, there):
+            decide.refuse_obstacle(self.host, there)
+        words = decide.refuse_overwriting(
             self.host, self.package, there, self._me(), self._follows, force=self.args.force
-        )  # fmt: skip
+        )
         if words:
             say(f"! {words}")
-        refuse_other_service(self.host, there, not self.args.no_service)
-        return there, decide_exq(self.host, self.wheel.version, there, self.wheel.build)
+        decide.refuse_other_service(self.host, there, not self.args.no_service)
+        return there, decide.decide_exq(self.host, self.wheel.version, there, self.wheel.build, self.args.python)
 
     def _me(self) -> dict[str, str]:
         return {"by": who(self.context.env), "source": os.path.abspath(self.context.specs)}
@@ -229,14 +233,14 @@ class _Push:
     def _far(self, courier: Courier, exq: Exq, specs: str) -> Far:
         from reconciler.cli.push.running import Far
 
-        return Far(courier, f"~/{DATA}/{exq.build}/bin/exq", specs)
+        return Far(self.host, courier, f"~/{DATA}/{exq.build}/bin/exq", specs)
 
     def _diff(self, courier: Courier, far: Far, there: There, release: str, told: dict[str, Any]) -> None:
         """What the loop there would do with the new specs, which do not count yet."""
         name = os.path.basename(there.specs)
         staged = os.path.join(there.folder, f".{name}.staged-{release}") if release else there.specs
         how = ["--json"] if self.context.json else ["--color", "always" if self.context.color else "never"]
-        done = courier.ask("run", argv=[far.program, "--specs", staged, "diff", *how])
+        done = courier.ask("run", argv=[far.program, "--specs", staged, "diff", *how], env={"EXQ_FAR": self.host})
         if done["code"] != 0:
             said = str(done["err"]).strip().replace(staged, there.specs)
             raise CliError(f"exq diff on {self.host} fails with these specs, so they are not pushed: {said}", "")
@@ -263,14 +267,25 @@ class _Push:
         notes = self._switch(courier, there, release) if release else []
         self._remember(there)
         loop = None if self.args.no_service else start_loop(far, there, new_exq=new_exq)
-        courier.ask("prune")
-        notes += [loop.words, loop.hint] if loop else ["no loop was started"]
+        notes += self._prune(courier)
         if not self.context.json:
-            print_text(done_text(self.host, there, self.package, [note for note in notes if note]))
+            ends = [loop.words, loop.hint] if loop else [self._not_started(far)]
+            print_text(done_text(self.host, there, self.package, [note for note in (*notes, *ends) if note]))
             say(f"Next: exq --host {self.host} status")
-        return self._end(told, pushed=True, loop=loop)
+        return self._end({**told, "notes": [note for note in notes if note]}, pushed=True, loop=loop)
+
+    def _not_started(self, far: Far) -> str:
+        """With --no-service: whether anybody carries the specs out all the same."""
+        from reconciler.cli.push.running import loop_now, running, to_start
+
+        daemon = loop_now(far)
+        if daemon is None:
+            return f"no loop runs there; to start one: {to_start(self.host)}"
+        return running(self.host, daemon).words
 
     def _switch(self, courier: Courier, there: There, release: str) -> list[str]:
+        from reconciler.cli.push.words import held_words
+
         done = courier.ask(
             "switch",
             folder=there.folder,
@@ -280,16 +295,30 @@ class _Push:
             current=there.current,
         )
         kept = f"what was there before is in {done['kept']}" if done.get("kept") else ""
-        return [kept, str(done.get("problem") or "")]
+        return [kept, held_words(done.get("held") or []), str(done.get("problem") or "")]
+
+    def _prune(self, courier: Courier) -> list[str]:
+        """All else is done, so that what cannot be taken away is only told."""
+        from reconciler.host.ssh.courier import NotDone
+
+        try:
+            courier.ask("prune")
+        except NotDone as problem:
+            return [f"old builds of exq stay there this time: {problem}"]
+        return []
 
     def _nothing(self, courier: Courier, there: There, exq: Exq, told: dict[str, Any]) -> int:
-        from reconciler.cli.push.running import loop_now
+        from reconciler.cli.push.running import loop_now, running, to_start
 
+        daemon = None if self.args.no_service else loop_now(self._far(courier, exq, there.specs))
+        loop = running(self.host, daemon) if daemon is not None else None
         if not self.context.json:
-            print(f"{self.host} has all of it already")
-            if not self.args.no_service and loop_now(self._far(courier, exq, there.specs)) is None:
-                say(f"! no loop runs there: exq --host {self.host} service install")
-        return self._end(told, pushed=False)
+            print_text(f"{self.host} has all of it already")
+            if loop is not None and not loop.runs:
+                say(f"! {loop.words}\n  {loop.hint}")
+            elif loop is None and not self.args.no_service:
+                say(f"! no loop runs there; to start one: {to_start(self.host)}")
+        return self._end(told, pushed=False, loop=loop)
 
     def _remember(self, there: There) -> None:
         from reconciler.cli.push.pushes import Pushed, remember

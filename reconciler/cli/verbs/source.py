@@ -10,6 +10,7 @@ from reconciler.cli.context import Context, say
 from reconciler.cli.exits import OK, PROBLEM, CliError
 from reconciler.cli.output import print_json, print_text
 from reconciler.model.enums import RequestKind
+from reconciler.view.source import settings_mistake
 
 if TYPE_CHECKING:
     from reconciler.loop import World
@@ -21,7 +22,8 @@ EXAMPLES = """\
   exq source --fetch   fetch first, also while a loop runs, which takes it up at once
   exq source --accept  take a history that was rewritten (a force-push, another branch)"""
 
-FETCH_S = 60.0
+SILENCE_S = 30.0
+"""How long a server may say nothing at all to somebody who waits for it."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -37,13 +39,15 @@ def run(args: Namespace, context: Context) -> int:
         if args.fetch:
             _fetch(world)
         snapshot = look_in(world, hosts=())
-    if args.accept and not any(request.kind is RequestKind.ACCEPT_SOURCE for request in snapshot.requests):
-        asked = _accept(context, snapshot)
-    else:
-        asked = next((r for r in snapshot.requests if r.kind is RequestKind.ACCEPT_SOURCE), None)
-    _show(context, snapshot, asked)
+    waiting = [request for request in snapshot.requests if request.kind is RequestKind.ACCEPT_SOURCE]
     source = snapshot.desired.source
-    return PROBLEM if source is not None and source.problem and not args.accept else OK
+    asked = waiting[-1] if waiting else None
+    if args.accept and (asked is None or (source is not None and source.rewritten)):
+        asked = _accept(context, snapshot)  # a later one counts, where the history was rewritten once more
+    _show(context, snapshot, asked)
+    if source is None:
+        return PROBLEM if settings_mistake(snapshot.desired) else OK
+    return PROBLEM if source.problem and not args.accept else OK
 
 
 def _fetch(world: World) -> None:
@@ -51,7 +55,8 @@ def _fetch(world: World) -> None:
     if source is None or source.url is None:
         say("there is nothing to fetch: the specs are read where they are")
         return
-    world.fetch_source(FETCH_S, always=True)
+    say(f"fetching {source.repository}; Ctrl-C ends it")
+    world.fetch_source(None, always=True, silence_s=SILENCE_S)  # as long as something comes
     with suppress(OSError):  # what wakes a loop is a help; it looks by itself before long
         nudge = world.paths.requests / ".fetched"
         nudge.touch(mode=0o600)
@@ -63,6 +68,9 @@ def _accept(context: Context, snapshot: Snapshot) -> Request | None:
     from reconciler.cli.asking import submit_all
 
     source = snapshot.desired.source
+    mistake = settings_mistake(snapshot.desired)
+    if source is None and mistake is not None:
+        raise CliError(f"the source of the specs is not known: {mistake}", "exq validate")
     if source is None:
         raise CliError("the specs are the folder as it is: there is no history to accept", "exq settings")
     if not source.rewritten or source.newest is None:

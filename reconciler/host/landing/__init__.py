@@ -6,5 +6,5 @@ there is no newer one. What counts is always a link, and links are replaced in o
 to complete folders.
 """
 
-MODULES = ("tools", "specs", "builds", "look", "serve")
+MODULES = ("names", "tools", "releases", "specs", "builds", "look", "serve")
 """In the order in which they need each other."""

@@ -1,7 +1,9 @@
 """exq itself: one virtual environment a build, and a link that leads to the one that counts."""
 
+import contextlib
 import os
 import shutil
+import time
 from typing import Any, Dict, List, Optional
 
 from reconciler.host.landing.tools import (
@@ -21,7 +23,10 @@ from reconciler.host.landing.tools import (
 
 COMPLETE = "installed.json"
 """In a build, written last."""
-KEPT_BUILDS = 2
+KEPT_BUILDS = 4
+YOUNG_S = 7 * 86400.0
+"""What counted this lately may still run on another machine that has the same home folder."""
+_GONE = ".gone-"
 _BUSY = "another push is just installing exq there; try again when it is done"
 
 
@@ -43,11 +48,33 @@ def is_ours(link: str) -> bool:
 
 
 def free_name(data: str, build: str) -> str:
-    """`build`, or with a number behind it where that is complete, for another interpreter than the wanted one."""
+    """`build`, or with a number behind it where that is taken, as by one for another interpreter."""
     number, name = 1, build
-    while read_json(os.path.join(data, name, COMPLETE)):
+    while is_taken(data, name):
         number, name = number + 1, f"{build}.{number + 1}"
     return name
+
+
+def is_taken(data: str, name: str) -> bool:
+    """It counts, or may be complete: only what has no mark at all was left by an interrupted push."""
+    if name == build_now(data):
+        return True
+    try:
+        os.lstat(os.path.join(data, name, COMPLETE))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # nobody may look there
+        return True
+    return True
+
+
+def take_away(data: str, name: str) -> None:
+    """A build, if it is there. It is none from the first moment on, however far this comes."""
+    gone = os.path.join(data, _GONE + name)
+    remove(gone)
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(os.path.join(data, name), gone)
+    remove(gone)
 
 
 def install(request: Json, blob: bytes) -> Json:
@@ -57,7 +84,7 @@ def install(request: Json, blob: bytes) -> Json:
     with locked(os.path.join(data, "lock"), _BUSY):
         name = free_name(data, request["build"])
         folder = os.path.join(data, name)
-        remove(folder)  # what an interrupted push has left
+        take_away(data, name)  # what an interrupted push has left
         try:
             how = make_environment(request["python"], folder)
             put_wheels(folder, request["wheels"], blob)
@@ -68,7 +95,7 @@ def install(request: Json, blob: bytes) -> Json:
             about = {"version": request["version"], "base": os.path.realpath(request["python"])}
             write_json(os.path.join(folder, COMPLETE), about)
         except BaseException:
-            remove(folder)
+            take_away(data, name)
             raise
     return {"build": name}
 
@@ -124,6 +151,10 @@ def activate(request: Json) -> Json:
     if not read_json(os.path.join(data, name, COMPLETE)):
         raise Refused("failed", f"{name} is no complete build")
     with locked(os.path.join(data, "lock"), _BUSY):
+        before = build_now(data)
+        if before not in (None, name):
+            with contextlib.suppress(OSError):  # it has no mark, and is not taken away then
+                os.utime(os.path.join(data, str(before), COMPLETE))  # it counted until now
         point(os.path.join(data, "current"), name)
         link = os.path.expanduser("~/.local/bin/exq")
         if not os.path.lexists(link) or is_ours(link):
@@ -134,24 +165,44 @@ def activate(request: Json) -> Json:
 
 
 def prune(_request: Json) -> Json:
-    """Take old builds away, apart from those that processes still run."""
+    """Take old builds away, apart from those that processes run or the service names. Raises OSError."""
     data = os.path.expanduser(DATA)
     with locked(os.path.join(data, "lock"), _BUSY):
-        names = [name for name in os.listdir(data) if read_json(os.path.join(data, name, COMPLETE))]
-        age = {name: os.stat(os.path.join(data, name, COMPLETE)).st_mtime for name in names}
-        used = commands()
-        for name in sorted(names, key=lambda one: -age[one])[KEPT_BUILDS:]:
-            folder = os.path.join(data, name) + os.sep
-            if name != build_now(data) and not any(folder in command for command in used.values()):
-                remove(folder.rstrip(os.sep))
+        for name in os.listdir(data):
+            if name.startswith(_GONE):
+                remove(os.path.join(data, name))
+        names = complete_builds(data)
+        counted_at = {name: os.stat(os.path.join(data, name, COMPLETE)).st_mtime for name in names}
+        used = "\n".join([*commands().values(), unit_text()])
+        for name in sorted(names, key=lambda one: -counted_at[one])[KEPT_BUILDS:]:
+            young = time.time() - counted_at[name] < YOUNG_S
+            # by the end of the path: a home folder can have several names
+            if name != build_now(data) and not young and f"/{os.path.basename(data)}/{name}/" not in used:
+                take_away(data, name)
     return {}
+
+
+def complete_builds(data: str) -> List[str]:
+    """The folders, and not the link that leads to one of them."""
+    names = [name for name in os.listdir(data) if not os.path.islink(os.path.join(data, name))]
+    return [name for name in names if read_json(os.path.join(data, name, COMPLETE))]
+
+
+def unit_text() -> str:
+    """The service of this user; empty where there is none. Raises OSError."""
+    base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    try:
+        with open(os.path.join(base, "systemd", "user", "exq.service"), encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
 
 
 def forget(build: str) -> None:
     """Take away a build that never counted."""
     data = os.path.expanduser(DATA)
     if build != build_now(data):
-        remove(os.path.join(data, build))
+        take_away(data, build)
 
 
 def commands() -> Dict[int, str]:

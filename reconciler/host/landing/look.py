@@ -7,12 +7,17 @@ import socket
 import subprocess
 from typing import List, Optional
 
-from reconciler.host.landing.builds import COMPLETE, build_now, is_ours
-from reconciler.host.landing.specs import ABOUT, Place
+from reconciler.host.landing.builds import COMPLETE, build_now, is_ours, unit_text
+from reconciler.host.landing.releases import ABOUT
+from reconciler.host.landing.specs import Place
 from reconciler.host.landing.tools import DATA, Json, files_in, read_json
 
 NEEDED = (3, 10)
 NEWEST_TRIED = 20
+PYTHON_S = 20
+EXQ_S = 60
+NOBODYS = ("/proc", "/sys")
+"""The kernel's own: the rights there promise more than it allows."""
 
 
 def look(request: Json) -> Json:
@@ -30,6 +35,8 @@ def look(request: Json) -> Json:
         "hostname": socket.gethostname(),
         "folder": place.folder,
         "folder_exists": os.path.isdir(place.folder),
+        "obstacle": obstacle(place.folder),
+        "code": has_code(place),
         "specs": place.link,
         "kind": place.kind(),
         "current": current,
@@ -51,15 +58,41 @@ def chosen_folder(request: Json, home: str) -> str:
     return alike if os.path.isdir(alike) else os.path.join(home, "exq", request["project"])
 
 
+def obstacle(folder: str) -> str:
+    """What keeps files out of this folder, which may have to be made; empty: nothing does."""
+    path = folder
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    if not os.path.isdir(path):
+        return f"{path} is no folder"
+    real = os.path.realpath(path)
+    if any(real == base or real.startswith(base + "/") for base in NOBODYS):
+        return f"{path} is the kernel's, and takes no files"
+    return "" if os.access(path, os.W_OK | os.X_OK) else f"{getpass.getuser()} may not write in {path}"
+
+
+def has_code(place: Place) -> bool:
+    """Something besides the specs is there, such as what the jobs run."""
+    try:
+        names = os.listdir(place.folder)
+    except OSError:  # there is no such folder, or it is nobody's to look into
+        return False
+    own = (os.path.basename(place.link), place.store_name)
+    return any(name not in own and not name.startswith(place.staged_prefix) for name in names)
+
+
 def exq_facts(request: Json) -> Json:
     """The exq that counts here, the complete build that could (None: it has to be made), and what else is called so."""
     data = os.path.expanduser(DATA)
     current = build_now(data)
+    about = read_json(os.path.join(data, current, COMPLETE)) if current else {}
     link = os.path.expanduser("~/.local/bin/exq")
     complete = complete_build(data, request["build"], request.get("python"), current)
     return {
         "current": current,
-        "current_version": read_json(os.path.join(data, current, COMPLETE)).get("version") if current else None,
+        "current_version": about.get("version"),
+        "current_base": about.get("base"),
+        "current_runs": current is not None and (current == complete or runs(os.path.join(data, current))),
         "complete": complete,
         "foreign": os.path.lexists(link) and not is_ours(link),
         "pythons": [] if complete else pythons(request.get("python")),
@@ -73,10 +106,24 @@ def complete_build(data: str, build: str, python: Optional[str], current: Option
     found = []
     for name in sorted(name for name in names if name == build or name.startswith(build + ".")):
         about = read_json(os.path.join(data, name, COMPLETE))
-        runs = os.access(os.path.join(data, name, "bin", "exq"), os.X_OK)
-        if about and runs and base in (None, about.get("base")):
+        if about and base in (None, about.get("base")) and runs(os.path.join(data, name)):
             found.append(name)
     return current if current in found else found[0] if found else None
+
+
+def runs(build: str) -> bool:
+    """It says its version: the Python that it was made for may be gone, or another one by now."""
+    try:
+        return not subprocess.call(
+            [os.path.join(build, "bin", "exq"), "--version"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=dict(os.environ, PYTHONDONTWRITEBYTECODE="1"),
+            timeout=EXQ_S,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
 
 
 def pythons(named: Optional[str]) -> List[List[str]]:
@@ -93,7 +140,7 @@ def pythons(named: Optional[str]) -> List[List[str]]:
                 [path, "-c", "import sys; print('%d.%d.%d' % sys.version_info[:3])"],
                 stdin=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                timeout=20,
+                timeout=PYTHON_S,
             )
         except (OSError, subprocess.SubprocessError):
             continue
@@ -112,11 +159,9 @@ def is_new_enough(version: str) -> bool:
 
 def unit_facts() -> Json:
     """Which folders the service of this user is for; nothing where there is none."""
-    base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     try:
-        with open(os.path.join(base, "systemd", "user", "exq.service"), encoding="utf-8") as file:
-            text = file.read()
-    except (OSError, ValueError):
+        text = unit_text()
+    except OSError:  # the service, if it is one, is not for anything that could be told
         return {}
     pairs = [line.partition("=") for line in text.splitlines()]
     return {key.lower(): value for key, _, value in pairs if key in ("Specs", "State", "ExecStart")}

@@ -4,8 +4,10 @@ import contextlib
 import hashlib
 import os
 import time
-from typing import Iterator, List, Optional
+from typing import Iterator, List, Optional, Tuple
 
+from reconciler.host.landing.names import LAST
+from reconciler.host.landing.releases import ABOUT, REVISION, prune_releases, take_away
 from reconciler.host.landing.tools import (
     DATA,
     Json,
@@ -21,11 +23,6 @@ from reconciler.host.landing.tools import (
     write_json,
 )
 
-ABOUT = ".exq-push.json"
-REVISION = ".exq-revision"
-LAST = "last-push.json"
-"""Beside the releases: replaced after each push, which wakes a running loop."""
-KEPT_RELEASES = 5
 OLD_S = 86400.0
 RENAME_EXCHANGE = 2
 
@@ -144,7 +141,7 @@ def withdraw(place: Place, number: str, made: List[str]) -> None:
     remove(place.staged_link(number))
     if place.current() == number:
         return
-    remove(place.release(number))
+    take_away(place.release(number))
     with contextlib.suppress(FileNotFoundError):  # it was not made
         if not set(os.listdir(place.store)) - {".gitignore", "lock", LAST}:
             remove(place.store)
@@ -168,11 +165,13 @@ def switch(request: Json) -> Json:
             take_over(place.link, target, kept)
         else:
             point(place.link, target)
-        return {"switched": True, "kept": kept, "problem": afterwards(place, number)}
+        held, problem = afterwards(place, number)
+        return {"switched": True, "kept": kept, "held": held, "problem": problem}
 
 
-def afterwards(place: Place, number: str) -> str:
-    """What a switch brings with it. It counts already, so that a problem here is only told."""
+def afterwards(place: Place, number: str) -> Tuple[List[Json], str]:
+    """What a switch brings with it: the sets that stay for what is in them, and what went wrong. It counts already, so
+    that this is only told."""
     data = os.path.expanduser(DATA)
     try:
         sync_folder(place.folder)
@@ -180,10 +179,9 @@ def afterwards(place: Place, number: str) -> str:
         write_json(os.path.join(place.store, LAST), {"release": number})
         make_folders(data)
         point(os.path.join(data, "specs"), place.link)
-        prune_releases(place)
+        return prune_releases(place.store, place.current()), ""
     except OSError as error:
-        return f"{error.filename or place.store}: {error.strerror}"
-    return ""
+        return [], f"{error.filename or place.store}: {error.strerror}"
 
 
 def take_over(link: str, target: str, kept: str) -> None:
@@ -215,19 +213,6 @@ def exchange(one: str, other: str) -> bool:
         return False
     at = -100  # relative paths from the current folder
     return bool(call(at, os.fsencode(one), at, os.fsencode(other), RENAME_EXCHANGE) == 0)
-
-
-def prune_releases(place: Place) -> None:
-    """Only the newest stay, and the one that counts."""
-    current = place.current()
-    numbers = sorted(name for name in os.listdir(place.store) if is_release(place, name))
-    for number in numbers[:-KEPT_RELEASES]:
-        if number != current:
-            remove(place.release(number))
-
-
-def is_release(place: Place, name: str) -> bool:
-    return not name.startswith(".") and os.path.isdir(os.path.join(place.store, name))
 
 
 def sweep(place: Place) -> None:

@@ -13,6 +13,8 @@ import tempfile
 import time
 from typing import Any, Dict, Iterator, List, Optional
 
+from reconciler.host.landing.names import is_sent
+
 Json = Dict[str, Any]
 
 DATA = "~/.local/share/exq"
@@ -126,17 +128,26 @@ def make_folders(path: str, made: Optional[List[str]] = None) -> None:
 
 
 def files_in(folder: str) -> Dict[str, str]:
-    """The SHA-256 of each file of a release or a specs folder, by its path in there. Names that begin with a dot are
-    left out, as they are when a folder is packed."""
+    """The SHA-256 of each file of a release or a specs folder that is a part of the specs, by its path in there."""
     found = {}
     for base, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if is_sent(name)]
         for name in names:
             path = os.path.join(base, name)
-            if not name.startswith(".") and os.path.isfile(path):
-                with open(path, "rb") as file:
-                    found[os.path.relpath(path, folder)] = hashlib.sha256(file.read()).hexdigest()
+            if is_sent(name) and os.path.isfile(path):
+                found[os.path.relpath(path, folder)] = sha256(path)
     return found
+
+
+def sha256(path: str) -> str:
+    """Of what is in a file."""
+    whole = hashlib.sha256()
+    with open(path, "rb") as file:
+        while True:
+            piece = file.read(1 << 20)
+            if not piece:
+                return whole.hexdigest()
+            whole.update(piece)
 
 
 def run(argv: List[str], env: Optional[Dict[str, str]] = None, cwd: Optional[str] = None) -> Json:

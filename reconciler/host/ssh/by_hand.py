@@ -25,6 +25,19 @@ def ssh_words() -> str:
     return f"ssh -F {quote(config)}" if config else "ssh"
 
 
+def use_config(path: str | None) -> None:
+    """Have all that starts ssh, and all that names its command, use this one; None: as it is. What the user's own
+    variable names wins over exq.yaml, which is up to the caller."""
+    if path:
+        os.environ[CONFIG_VARIABLE] = path
+
+
+def ssh_argv(host: str, *options: str) -> list[str]:
+    """What enters a host, for a program to start; the words of a command there may follow."""
+    config = config_file()
+    return ["ssh", *(["-F", config] if config else []), *options, "--", host]
+
+
 def ssh_to(name: str) -> str:
     """What enters a host."""
     return f"{ssh_words()} {quote(name)}"

@@ -10,6 +10,7 @@ from reconciler.host import landing
 from reconciler.host.ssh import trouble, wire
 from reconciler.host.ssh.closers import Closers
 from reconciler.host.ssh.lend import connect_over_ssh
+from reconciler.model.connection import TroubleKind
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from reconciler.host.ssh.connect import Stream
 
 READ_BYTES = 1 << 20
+PYTHON = "python3"
 PACKAGE = landing.__name__
 
 _LOADER = """\
@@ -52,7 +54,7 @@ class NotDone(Exception):
 class Courier:
     """Everything that was begun and not completed is undone there when the connection ends."""
 
-    def __init__(self, host: str, python: str = "python3") -> None:
+    def __init__(self, host: str, python: str = PYTHON) -> None:
         self._host = host
         self._python = python
         self._closers = Closers()
@@ -105,8 +107,17 @@ class Courier:
         if data:
             return data
         if greeting is not None:
-            raise trouble.no_agent(self._host, *self._stream.ending(), greeting.noise)
+            raise self._not_begun(trouble.no_agent(self._host, *self._stream.ending(), greeting.noise))
         raise trouble.broken(self._host, *self._stream.ending())
+
+    def _not_begun(self, why: trouble.SshTrouble) -> trouble.SshTrouble:
+        """Where it is the named Python that is not there, another one may be."""
+        if self._python == PYTHON or why.trouble.kind is not TroubleKind.NO_PYTHON:
+            return why
+        mend = f"name one that is there, or none: exq push {self._host}"
+        return trouble.trouble(
+            TroubleKind.NO_PYTHON, f"{self._python} on {self._host} is not there, or cannot be run", mend
+        )
 
 
 def landing_source() -> bytes:

@@ -60,7 +60,7 @@ def test_run_until_settled_then_nothing_is_left_to_do(box: Box) -> None:
     box.spec(TWO_PHASES)
     ended = box.exq("run", "--until-settled")
     assert ended.code == 0, ended.err
-    assert ended.out.index("Plan ") < ended.out.index("demo/t_1") < ended.out.index("# Experiment Queue Summary")
+    assert ended.out.index("Plan: ") < ended.out.index("demo/t_1") < ended.out.index("# Experiment Queue Summary")
     (summary,) = box.folder.glob("experiment_queue/*/summary.md")
     assert f"written to {summary}" in ended.out
     assert {job["status"] for job in _jobs(box).values()} == {"completed"}

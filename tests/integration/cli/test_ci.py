@@ -216,16 +216,44 @@ def test_a_hook_is_for_specs_alone(which: str, box: Box, git: Git) -> None:
     assert run_hook(box, git, hooks()[which]) is None
 
 
-def test_the_last_line_of_a_git_hook_does_the_same(box: Box, git: Git) -> None:
-    git.write({"specs/new.yaml": BROKEN})
-    git("add", "specs")
+COMMIT = "git -c user.name=a -c user.email=a@example.org commit -m x"
+
+
+@pytest.fixture
+def hooked(box: Box, git: Git) -> Git:
+    """With the hook of the page."""
     hook = box.folder / ".git" / "hooks" / "pre-commit"
-    hook.write_text(f"#!/bin/sh\n{shlex.join(box.command)} validate\n")
+    hook.write_text(fenced("sh git-hook")[0])
     hook.chmod(0o755)
-    commit = "git -c user.name=a -c user.email=a@example.org commit -m x"
-    assert shell(box, commit).code == 1
-    git.write({"specs/new.yaml": SPEC.replace("sweep", "new")})
-    assert shell(box, commit).code == 0
+    return git
+
+
+def test_git_s_own_hook_stops_a_broken_spec(box: Box, hooked: Git) -> None:
+    hooked.write({"specs/new.yaml": BROKEN})
+    hooked("add", "specs")
+    stopped = shell(box, COMMIT)
+    assert (stopped.code, "specs/new.yaml:2:18: `cmd` must be text" in stopped.out + stopped.err) == (1, True)
+    hooked.write({"specs/new.yaml": SPEC.replace("sweep", "new")})
+    hooked("add", "specs")
+    assert shell(box, COMMIT).code == 0
+    hooked("rm", "--quiet", "-r", "specs")
+    assert shell(box, COMMIT).code == 0
+
+
+def test_git_s_own_hook_checks_what_is_staged(box: Box, hooked: Git) -> None:
+    good = SPEC.replace("sweep", "new")
+    hooked.write({"specs/new.yaml": BROKEN})
+    hooked("add", "specs")
+    hooked.write({"specs/new.yaml": good})
+    assert shell(box, COMMIT).code == 1
+    assert shell(box, f"{COMMIT} --all").code == 0
+    hooked.write({"specs/new.yaml": BROKEN, "train.py": ""})
+    hooked("add", "train.py")
+    assert shell(box, COMMIT).code == 0
+    hooked.write({"specs/sweep.yaml": SPEC})
+    hooked("add", "specs/sweep.yaml")
+    assert shell(box, COMMIT).code == 0
+    assert "new.yaml" in hooked("status", "--porcelain")
 
 
 # --- the workflow
@@ -234,6 +262,7 @@ def test_the_last_line_of_a_git_hook_does_the_same(box: Box, git: Git) -> None:
 def test_the_files_in_examples_are_those_of_the_page() -> None:
     assert _without_comments(EXAMPLES / "github-workflow.yml") == fenced("yaml workflow")[0]
     assert _without_comments(EXAMPLES / "pre-commit-config.yaml") == fenced("yaml local-hook")[0]
+    assert "#!/bin/sh\n" + _without_comments(EXAMPLES / "git-hook.sh") == fenced("sh git-hook")[0]
 
 
 def _without_comments(path: Path) -> str:
@@ -271,6 +300,22 @@ def test_with_the_last_commit_alone_it_says_what_is_missing(box: Box, git: Git) 
     shallow = Box(box.folder / "shallow", box.command, box.env)
     ended = shallow.exq("diff", "--rev", "origin/main...HEAD")
     assert (ended.code, "git fetch --unshallow" in ended.err) == (1, True), ended.err
+
+
+def test_a_clone_of_one_branch_and_one_commit_says_how_to_get_the_rest(box: Box, git: Git) -> None:
+    git("push", "--quiet", "origin", "topic")
+    git("clone", "--quiet", "--depth", "1", "--branch", "topic", f"file://{box.folder}/origin.git", "one")
+    one = Box(box.folder / "one", box.command, box.env)
+    ended = one.exq("diff", "--rev", "origin/main...HEAD")
+    assert (ended.code, "did you mean" in ended.err) == (1, False)
+    assert "fetch-depth: 0" in ended.err
+    (command,) = re.findall("git fetch [^;]*", ended.err)
+    assert shell(one, command).code == 0
+    assert "  + s2" in one.exq("diff", "--rev", "origin/main...HEAD").out
+    other = git_init(box.folder / "two")
+    other.commit({"specs/sweep.yaml": SPEC})
+    other("branch", "topic")
+    assert "did you mean `topic`?" in Box(other.folder, box.command, box.env).exq("diff", "--rev", "topik..HEAD").err
 
 
 def test_the_page_shows_what_is_printed(box: Box) -> None:

@@ -79,7 +79,7 @@ def test_where_jobs_are_and_what_they_write(fleet: Lab, hosts: Hosts) -> None:
     assert "did you mean b?" in fleet.exq("hosts", "bb", code=1).stderr
 
     attach = fleet.json("attach", key)
-    assert attach["command"][:5] == ["ssh", "-F", str(hosts.ssh_config), "-t", "b"]
+    assert attach["command"][:6] == ["ssh", "-F", str(hosts.ssh_config), "-t", "--", "b"]
     assert attach["session"] in hosts["b"].run("screen -ls", check=False).stdout
 
     assert fleet.exq("logs", key, "-n", "1").stdout == "begun\n"

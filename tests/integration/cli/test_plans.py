@@ -117,7 +117,7 @@ def test_one_plan_has_one_name_everywhere(box: Box) -> None:
     box.spec(QUICK)
     first = save(box)
     shown = box.exq("diff")
-    assert f"Plan {first}: 2 to launch" in shown.out
+    assert "Plan: 2 to launch" in shown.out and f"({first})" in shown.out
     only = box.exq("run", "--plan-only", "--json")
     assert only.json["plan"]["plan_id"] == first
     with box.started("--specs", str(box.folder / "specs"), "run", "--json") as running:
@@ -265,7 +265,7 @@ def test_a_plan_is_not_saved_of_broken_specs_nor_of_one_project(box: Box) -> Non
     ended = box.exq("diff", "--out", "plan.json")
     assert (ended.code, (box.folder / "plan.json").exists()) == (1, False)
     assert "plan.json is not written: some spec has mistakes" in ended.err
-    assert "Plan " in ended.out
+    assert "Plan: " in ended.out
     (box.folder / "specs" / "q.yaml").unlink()
     assert box.exq("diff", "demo", "--out", "plan.json").code == 2
     assert box.exq("diff", "--rev", "HEAD", "--out", "plan.json").code == 2
@@ -292,6 +292,7 @@ def test_files_that_are_no_plan_of_this_place(box: Box, tmp_path: Path) -> None:
             plan.write_text(text)
         ended = box.exq("apply", "plan.json", "--yes")
         assert (ended.code, words in ended.err, "Traceback" in ended.err) == (1, True, False), ended.err
+    plan.unlink()
     save(box)
     other = box.exq("--state", str(tmp_path / "other"), "apply", "plan.json", "--yes")
     assert other.code == 1
@@ -361,3 +362,58 @@ def test_no_colour_code_is_written_out_where_colours_are_wanted(box: Box) -> Non
     box.spec(QUICK.replace("echo two", "echo 2"))
     ended = box.exq("--color", "always", "apply", "plan.json", "--yes")
     assert (ended.code, "\\x1b" in ended.err, "\x1b" in ended.err) == (1, False, False), ended.err
+
+
+def test_a_plan_replaces_nothing_but_a_plan(box: Box) -> None:
+    box.spec(QUICK)
+    (box.folder / "notes.txt").write_text("mine")
+    (box.folder / "link.json").symlink_to("nowhere")
+    os.mkfifo(box.folder / "pipe")
+    refusals = {
+        "specs/p.yaml": "it would be taken as a spec",
+        "specs/new.yml": "it would be taken as a spec",
+        "specs/../specs/exq.yaml": "it would be taken as a spec",
+        "notes.txt": "it holds something else than a saved plan",
+        "pipe": "it is a pipe, a socket or a device, not a file",
+        "/dev/null": "it is a pipe, a socket or a device, not a file",
+        "specs": "it is a folder",
+        "link.json": "it is a link to a file that does not exist",
+        "-": "--out needs the name of a file",
+        "": "--out needs the name of a file",
+    }
+    for file, words in refusals.items():
+        ended = box.exq("diff", "--out", file)
+        assert (ended.code in (1, 2), ended.out, words in ended.err) == (True, "", True), (file, ended.err)
+    assert (box.folder / "specs" / "p.yaml").read_text() == QUICK
+    assert (box.folder / "notes.txt").read_text() == "mine"
+    assert sorted(path.name for path in box.folder.iterdir()) == ["link.json", "notes.txt", "pipe", "specs"]
+    (box.folder / "plan.json").touch()  # as mktemp leaves it
+    first = save(box)
+    box.spec(QUICK.replace("two", "zwei"))
+    assert save(box) != first
+    (box.folder / "plan.json").write_text((box.folder / "plan.json").read_text()[:60])
+    save(box)
+
+
+def test_a_file_that_is_not_there_is_said_before_anything_is_asked(box: Box) -> None:
+    box.spec(QUICK)
+    (box.folder / "loop").symlink_to("loop")
+    (box.folder / "link").symlink_to("nowhere")
+    for file, words in {
+        "none.json": "there is no such file",
+        "loop": "it cannot be read: Too many levels of symbolic links",
+        "link": "it is a link to a file that does not exist",
+        "specs": "it is a folder",
+    }.items():
+        ended = box.exq("apply", file)
+        assert (ended.code, words in ended.err, "confirmed" in ended.err) == (1, True, False), ended.err
+
+
+def test_nothing_is_asked_for_nothing(box: Box) -> None:
+    box.spec("gpus: none\nlauncher: process\njobs:\n  - {id: a, cmd: 'true'}\n")
+    assert "Next: exq apply plan.json" in box.exq("diff", "--out", "plan.json").err
+    assert box.exq("run", "--until-settled").code == 0
+    ended = box.exq("diff", "--out", "plan.json")
+    assert ended.err == "plan.json has no action in it: there is nothing to apply.\n"
+    applied = box.exq("apply", "plan.json")
+    assert (applied.code, "Nothing to do" in applied.out) == (0, True), applied.err

@@ -33,6 +33,7 @@ def test_an_edit_after_the_look_is_for_the_next_plan(box: Box, monkeypatch: pyte
         return check.holds(snapshot)
 
     with loop.open_world(context.specs, context.state, writable=True, env=context.env) as world:
+        look_when_specs_are_whole(world)
         after, done = loop_apply(world, agreed, by="ann", note="a test")
     assert after.plan.plan_id == plan.plan_id
     assert [(item.action.job, item.ok) for item in done] == [("demo/one", True), ("demo/two", True)]

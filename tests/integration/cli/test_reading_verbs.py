@@ -297,3 +297,42 @@ def test_the_crash_log_is_named(box: Box, tmp_path: Path) -> None:
     (log,) = box.state.glob("crash-*.log")
     assert done.returncode == 70
     assert done.stderr == f"exq: internal error: ValueError: boom; details in {log}\n"
+
+
+def test_settings_that_name_what_is_not_there(box: Box) -> None:
+    box.spec("screen: /nope/screen\nssh_config: nope\n", "exq.yaml")
+    box.spec("gpus: none\njobs: [{id: a, cmd: 'true'}]\n")
+    ended = box.exq("settings")
+    assert ended.code == 0
+    assert "specs/exq.yaml:1: `screen`: there is no program /nope/screen on this machine\n" in ended.err
+    assert f"specs/exq.yaml:2: `ssh_config`: there is no file {box.folder}/specs/nope\n" in ended.err
+    found = {row["name"]: row["problem"] for row in box.exq("settings", "--json").json["settings"]}
+    assert [name for name, problem in found.items() if problem] == ["screen", "ssh_config"]
+    assert box.exq("validate").code == 0  # it may be checked on another machine
+    checks = [check for check in box.exq("doctor", "--json").json["checks"] if check["status"] != "ok"]
+    told = {check["name"]: check["mend"] for check in checks if check["name"] in ("settings", "screen")}
+    assert told == {
+        "settings": "correct `ssh_config` in specs/exq.yaml:2",
+        "screen": "correct `screen` in specs/exq.yaml:1",
+    }
+    box.env.update({"SCREEN": "sh", "EXQ_SSH_CONFIG": "/dev/null"})
+    assert box.exq("settings").err == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--specs", "nowhere"), 1, "--specs: `specs`: there is no folder nowhere\n"),
+        (("--specs", "specs/p.yaml"), 1, "--specs: `specs`: specs/p.yaml is not a folder\n"),
+        ((), 0, ""),
+    ],
+)
+def test_settings_of_no_folder(words: tuple[str, ...], code: int, said: str, box: Box) -> None:
+    box.spec("jobs: [{id: a, cmd: 'true'}]\n")
+    ended = box.exq(*words, "settings")
+    assert (ended.code, ended.err) == (code, said)
+
+
+def test_settings_before_there_are_specs(box: Box) -> None:
+    ended = box.exq("settings")
+    assert (ended.code, ended.err) == (0, "default: `specs`: there is no folder specs\n")

@@ -106,13 +106,14 @@ def test_changes_that_are_not_committed_hold_the_jobs_back(lab: Lab, code: Repos
     words = f"{lab.work} has changes that no commit has (train.sh)"
     diff = lab.json("diff")
     assert (diff["actions"], diff["holds"][0]["reason"]) == ([], "UncommittedCode")
+    assert lab.json("why", "a")["next"] == [f"git -C {lab.work} commit -a"]
+    lab.settle(code=3)
     assert words in diff["holds"][0]["message"]
     assert f"git -C {lab.work} commit -a" in " ".join(lab.exq("why", "a").stdout.split())
     with lab.daemon():
         lab.wait_for_status("p/a", "UncommittedCode")
-        assert any(
-            "1 job waits for a commit" in str(record.get("message")) for record in lab.json("history")["records"]
-        )
+        said = "1 job waits for a commit"  # by the loop, which may be a moment later than one who only looks
+        lab.wait("it says so", lambda: any(said in str(r.get("message")) for r in lab.json("history")["records"]))
         code.commit("second")
         lab.wait_for_status("p/a", "completed", timeout_s=60)
     assert ran(lab) == {"a": "two"}
@@ -189,7 +190,7 @@ def test_a_folder_below_the_top(lab: Lab, code: Repository) -> None:
         ("submodules", "has submodules, which a snapshot does not take along"),
     ],
 )
-def test_what_cannot_be_made_waits_and_burns_no_try(lab: Lab, mistake: str, words: str) -> None:
+def test_what_a_person_has_to_mend_is_stuck_and_burns_no_try(lab: Lab, mistake: str, words: str) -> None:
     if mistake != "no repository":
         code = Repository(lab.work, train_dot_sh=SAYS.format("one"))
     if mistake == "submodules":
@@ -197,10 +198,54 @@ def test_what_cannot_be_made_waits_and_burns_no_try(lab: Lab, mistake: str, word
         code.git("-c", "protocol.file.allow=always", "submodule", "add", "-q", str(other.root), "sub")
         code.commit("with a submodule")
     lab.spec(wanted(lab, "a", snapshot="missing" if mistake == "no commit" else True))
+    lab.settle(code=3)
+    stands = lab.status()["p/a"]
+    assert (stands["status"], stands["reason"], stands["attempts"]) == ("stuck", "SnapshotNotReady", 0)
+    assert words in stands["message"]
+    assert lab.json("why", "a")["next"]
+    if mistake != "submodules":
+        checks = lab.json("doctor", code=None)["checks"]
+        assert [(c["status"], words in c["message"], bool(c["mend"])) for c in checks if c["name"] == "snapshot"] == [
+            ("error", True, True)
+        ]
+
+
+def test_it_goes_on_by_itself_once_the_named_commit_is_there(lab: Lab, code: Repository) -> None:
+    go(lab)
+    lab.spec(wanted(lab, "a", snapshot="v1"))
     with lab.daemon():
-        lab.wait("it says so", lambda: words in lab.status().get("p/a", {}).get("message", ""))
-        stands = lab.status()["p/a"]
-    assert (stands["status"], stands["reason"], stands["attempts"]) == ("pending", "SnapshotNotReady", 0)
+        lab.wait_for_status("p/a", "stuck")
+        lab.wait("it says so", lambda: "1 job waits for a commit" in lab.exq("history").stdout)
+        code.git("tag", "v1")
+        lab.wait_for_status("p/a", "completed", timeout_s=60)
+    assert ran(lab) == {"a": "one"}
+
+
+def test_a_pinned_job_says_which_commit_it_will_run_from(lab: Lab, code: Repository) -> None:
+    lab.spec(wanted(lab, "a", "b"))
+    assert "that it would run from is made first" in lab.status()["p/a"]["message"]
+    with lab.daemon():
+        lab.wait("a runs", (lab.work / "out" / "a").exists)
+        assert f"it will run from commit {code.head()[:12]}" in lab.json("why", "b")["chain"]
+        go(lab)
+
+
+def test_the_recipe_restores_all_of_the_code_from_a_subfolder(lab: Lab, code: Repository) -> None:
+    go(lab)
+    code.commit("more", sub__lib_dot_sh="one\n")
+    code.write(train_dot_sh=SAYS.format("two"), sub__lib_dot_sh="two\n")
+    entries = {"a": {"cmd": RUN, "output_check": "out/a", "env": {"GO": str(lab.root / "go")}}}
+    lab.spec(project(entries, launcher="process"))
+    lab.settle()
+    lab.wait("it is noted", lambda: not list((lab.state / "provenance" / "queue").iterdir()))
+    patch = lab.exq("history", "a", "--full", "--patch").stdout
+    code.git("checkout", "-q", ".")
+    told = " ".join(lab.exq("history", "a", "--full").stdout.split())
+    recipe = 'git -C "$(git rev-parse --show-toplevel)" apply'
+    assert f"--patch --attempt 1 | {recipe}" in told
+    subprocess.run(["sh", "-c", recipe], input=patch, text=True, cwd=lab.work / "sub", check=True, timeout=60)
+    assert "two" in (lab.work / "train.sh").read_text()
+    assert (lab.work / "sub" / "lib.sh").read_text() == "two\n"
 
 
 def test_a_half_made_work_tree_is_made_anew(lab: Lab, code: Repository) -> None:
@@ -225,6 +270,36 @@ def test_a_work_tree_that_git_knows_and_that_is_gone(lab: Lab, code: Repository)
     shutil.rmtree(lab.state / "snapshots")
     lab.spec(wanted(lab, "a", "b"))
     lab.settle()
+    assert ran(lab) == {"a": "one", "b": "one"}
+
+
+@pytest.mark.parametrize("what", ["everything", "what is in it"])
+def test_a_work_tree_that_was_removed_by_hand_is_made_anew(lab: Lab, code: Repository, what: str) -> None:
+    import shutil
+
+    lab.spec(wanted(lab, "a"))
+    lab.exq("run", "--once")
+    lab.wait("it is made", lambda: list((lab.state / "snapshots").glob("*/*.ready")))
+    tree = next((lab.state / "snapshots").glob("*/*.ready")).with_suffix("")
+    shutil.rmtree(tree)
+    if what == "what is in it":
+        tree.mkdir()
+    code.git("worktree", "prune")
+    go(lab)
+    lab.settle()
+    assert ran(lab) == {"a": "one"}
+
+
+def test_a_work_tree_that_was_removed_under_a_running_job_is_there_for_the_next(lab: Lab, code: Repository) -> None:
+    import shutil
+
+    lab.spec(wanted(lab, "a", "b"))
+    with lab.daemon():
+        lab.wait("a runs", (lab.work / "out" / "a").exists)
+        tree = next((lab.state / "snapshots").glob("*/*.ready")).with_suffix("")
+        shutil.rmtree(tree)
+        go(lab)
+        lab.wait_for_status("p/b", "completed", timeout_s=60)
     assert ran(lab) == {"a": "one", "b": "one"}
 
 

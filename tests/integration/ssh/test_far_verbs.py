@@ -36,7 +36,8 @@ elif "retry" in words:
     print("on a terminal" if all(os.isatty(fd) for fd in (0, 1, 2)) else "on none")
     print("said", input("sure? "))
 else:
-    print(json.dumps({"words": words, "specs": os.environ.get("EXQ_SPECS"), "cwd": os.getcwd()}))
+    environ = {"specs": os.environ.get("EXQ_SPECS"), "far": os.environ.get("EXQ_FAR")}
+    print(json.dumps({"words": words, "cwd": os.getcwd(), **environ}), flush=True)
     print("a message", file=sys.stderr)
     sys.exit(int(words[-1]) if words[-1].isdigit() else 0)
 """
@@ -96,6 +97,33 @@ def test_over_ssh_the_same(far: Far, ann: Person) -> None:
     assert json.loads(done.stdout)["words"] == words
     assert done.stderr == "a message\n"
     assert not list(far.folder.rglob("pwned"))
+
+
+def test_the_ssh_config_of_exq_yaml_counts(ann: Person) -> None:
+    (ann.specs / "exq.yaml").write_text(f"ssh_config: {ann.env['EXQ_SSH_CONFIG']}\n")
+    ann.env["EXQ_SSH_CONFIG"] = "/dev/null"
+    assert ann.exq("--host", "box", "status", code=None).returncode == 255, "the variable wins"
+    del ann.env["EXQ_SSH_CONFIG"]
+    assert json.loads(ann.exq("--host", "box", "status").stdout)["words"] == ["status"]
+
+
+def test_it_is_told_what_the_machine_is_called_here(ann: Person) -> None:
+    assert json.loads(ann.exq("--host", "box", "status").stdout)["far"] == "box"
+
+
+def test_data_and_messages_into_one_pipe_stay_in_order(ann: Person) -> None:
+    done = subprocess.run(
+        [*ann.far.command, "--host", "box", "status"],
+        env=ann.env,
+        cwd=ann.project,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=True,
+    )
+    data, message = done.stdout.splitlines()
+    assert (json.loads(data)["words"], message) == (["status"], "a message")
 
 
 @pytest.mark.parametrize("words", [["--host", "box", "why", "7"], ["why", "7", "--host=box"]])

@@ -73,11 +73,19 @@ def test_an_empty_home_to_a_loop_that_works(bare: Far) -> None:
     loops = bare.loops()
     told = ann.json("push", "box", "--yes")
     assert (told["changed"], told["loop"]["kind"]) == (["exp.yaml"], "other")
+    assert told["loop"]["message"] == f"the loop there (pid {loops[0]}) takes them up"
     wait_for(
         lambda: {job["status"] for job in ann.json("--host", "box", "status")["jobs"]} == {"completed"},
         lambda: "the running loop takes the new set up",
     )
     assert len(ann.json("--host", "box", "status")["jobs"]) == 2
+    assert bare.loops() == loops
+
+    ann.write("three")
+    for _ in range(2):
+        told = ann.json("push", "box:other", "--yes", code=1)
+        assert (told["loop"]["kind"], bare.loops()) == ("elsewhere", loops)
+        assert f"exq push box:{there}" in told["loop"]["hint"]
     assert bare.loops() == loops
 
 
@@ -136,6 +144,42 @@ def test_the_revision_goes_along(ann: Person, place: str) -> None:
     assert ann.json("--host", "box", "diff")["specs_rev"] == ann.git("describe", "--always", "--dirty")
 
 
+def test_the_ssh_config_of_exq_yaml_counts(ann: Person, place: str) -> None:
+    (ann.specs / "exq.yaml").write_text(f"ssh_config: {ann.env.pop('EXQ_SSH_CONFIG')}\n")
+    ann.push(place)
+    assert texts(Path(place) / "specs") == texts(ann.specs)
+    assert ann.json("--host", "box", "status")["jobs"][0]["key"] == "abc/a"
+
+
+def test_what_was_written_there_stays_and_is_told(ann: Person, place: str) -> None:
+    ann.push(place)
+    first = (Path(place) / "specs").resolve()
+    for name in (".hydra/result", "__pycache__/a.pyc", "exp.yaml~", "collected/abc/log"):
+        (first / name).parent.mkdir(exist_ok=True, parents=True)
+        (first / name).write_text("mine")
+    ann.write("a", "b")
+    told = ann.push(place).stdout
+    assert f"stay in {first} (" in told and ".hydra/result" in told
+    for number in range(6):
+        ann.write(f"job{number}")
+        told = ann.push(place).stdout
+    assert str(first) in told
+    assert (first / ".hydra" / "result").read_text() == "mine"
+    assert len(list(first.parent.glob("2*"))) == 6
+
+
+def test_a_place_that_takes_no_files(ann: Person, tmp_path: Path) -> None:
+    (tmp_path / "afile").touch()
+    for place in ("/proc/nope", str(tmp_path / "afile"), str(tmp_path / "afile/x")):
+        refused = ann.exq("push", f"box:{place}", "--dry-run", code=1).stderr
+        assert "the specs cannot go to" in refused and "exq push box:DIR" in refused
+
+
+def test_how_to_start_a_loop_is_told(ann: Person, place: str) -> None:
+    told = ann.push(place).stdout
+    assert "no loop runs there; to start one: exq --host box service install" in told
+
+
 # --- other people
 
 
@@ -173,7 +217,11 @@ def test_what_was_changed_there_is_not_overwritten(ann: Person, place: str) -> N
     with (Path(place) / "specs" / "exp.yaml").open("a") as file:
         file.write("# by hand\n")
     ann.write("a", "b")
-    assert "was changed there after the push: exp.yaml" in ann.push(place, code=1).stderr
+    refused = ann.push(place, code=1).stderr
+    assert "was changed there after the push: exp.yaml" in refused
+    compare = refused.partition("compare it with yours: ")[2].partition("; exq push")[0]
+    done = subprocess.run(["sh", "-c", compare], env=ann.env, capture_output=True, text=True, check=False)
+    assert (done.returncode, "# by hand" in done.stdout) == (1, True)
 
 
 def test_a_folder_that_no_push_has_made_is_kept(ann: Person, place: str) -> None:

@@ -98,6 +98,29 @@ def test_a_python_that_is_too_old(bare: Far) -> None:
     assert all_of(bare.home) == set()
 
 
+def test_a_named_python_that_is_not_there(bare: Far) -> None:
+    ann = bare.person("ann")
+    ann.write("a")
+    refused = ann.push("", "--python", "/nonexist/python3", code=1).stderr
+    assert "/nonexist/python3 on box is not there" in refused and "install it there" not in refused
+
+
+@pytest.mark.timeout(300)
+def test_an_exq_whose_python_is_gone_is_mended_by_a_push(bare: Far) -> None:
+    ann = bare.person("ann")
+    ann.write("a")
+    ann.push("")
+    before = os.readlink(bare.data / "current")
+    (bare.data / before / "bin/python").unlink()
+    refused = ann.exq("--host", "box", "status", code=1).stderr
+    assert "exq on box is broken" in refused and "exq push box" in refused
+    told = ann.json("push", "box", "--dry-run")
+    assert (told["exq"]["action"], told["exq"]["before"]) == ("install", __version__)
+    ann.push("")
+    assert os.readlink(bare.data / "current") == f"{before}.2"
+    assert ann.json("--host", "box", "status")["jobs"][0]["key"] == "abc/a"
+
+
 def test_no_python_at_all(bare: Far) -> None:
     ann = bare.person("ann")
     ann.write("a")

@@ -73,6 +73,8 @@ def test_without_a_verb_the_help_is_a_usage_error(capsys: pytest.CaptureFixture[
     [
         (["statsu"], "no verb 'statsu'; did you mean `exq status`?"),
         (["--frob"], "there is no option --frob"),
+        (["--specs"], "exq: --specs needs a value\nhelp: exq --help\n"),
+        (["--json", "--state"], "exq: --state needs a value\n"),
         (["run", "--foo"], "there is no option --foo\n"),
         (["diff", "--exitcode"], "there is no option --exitcode; did you mean --exit-code?"),
         (["diff", "a", "b", "c"], "too many arguments: b c"),
@@ -181,3 +183,14 @@ def test_parser_takes_no_abbreviations() -> None:
     parser: VerbParser = parser_for(table.VERBS["diff"], "")
     with pytest.raises(SystemExit):
         parser.parse_args(["--js"])
+
+
+@pytest.mark.parametrize(("text", "fits"), [("rel", False), ("./x", False), ("/x", True), ("~/x", True), ("", True)])
+def test_a_variable_is_held_to_what_its_key_is_held_to(text: str, fits: bool) -> None:
+    env = {"EXQ_REMOTE_STATE": text}
+    if fits:
+        assert _context(None, env).env == env
+        return
+    with pytest.raises(CliError, match="EXQ_REMOTE_STATE must be absolute, or begin with `~/`, not ") as caught:
+        _context(None, env)
+    assert caught.value.code == USAGE

@@ -49,7 +49,7 @@ def test_a_word_has_nothing_left_that_a_shell_takes_for_its_own(word: str) -> No
 def test_the_command_is_one_line_in_plain_single_quotes(terminal: bool) -> None:
     text = remote_command(Wanted(HOSTILE, "/home/o'neill/specs", terminal), "EXQ-1")
     assert "\n" not in text and "!" not in text
-    assert text.count("'") == 2 * (2 + len(HOSTILE))
+    assert text.count("'") == 2 * (3 + len(HOSTILE))
     assert "\\\\" not in text
 
 
@@ -97,6 +97,12 @@ def test_what_login_files_print_is_passed_over() -> None:
     stream = b"welcome\nEXQ-0123\n" + b"x" * 5000 + b"\n" + mark + b" has 0.1.0\r\n" + b'{"a": 1}\n'
     out = b"".join(arrival.feed(stream[at : at + 7]) for at in range(0, len(stream), 7))
     assert (out, arrival.version) == (b'{"a": 1}\n', "0.1.0")
+
+
+def test_an_exq_that_does_not_run_any_more() -> None:
+    arrival = Arrival()
+    assert arrival.feed(f"hello\n{arrival.mark} broken 0.1.0\n".encode()) == b""
+    assert (arrival.seen, arrival.version, arrival.broken) == (True, "0.1.0", True)
 
 
 def test_a_machine_without_exq() -> None:

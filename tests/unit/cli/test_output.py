@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.cli.output import SafeStreams, SafeText, json_text, shown
+from reconciler.cli.output import SafeStreams, SafeText, json_text, shown, typed_for
 from reconciler.view.style import Style
 
 HOSTILE = [
@@ -53,6 +53,30 @@ def test_all_that_is_printed_within_is_safe(monkeypatch: pytest.MonkeyPatch) -> 
         assert isinstance(sys.stdout, SafeText)
     assert (out.getvalue(), err.getvalue()) == ("a\\x1bb\nc\\x9bd\n", "e\\x1bf\n")
     assert sys.stdout is out and sys.stderr is err
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Next: exq run\n", "Next: exq --host box run\n"),
+        ("exq logs bad, exq retry bad", "exq --host box logs bad, exq --host box retry bad"),
+        ("`exq forget-host h`", "`exq --host box forget-host h`"),
+        ("\x1b[1mexq why x\x1b[0m", "\x1b[1mexq --host box why x\x1b[0m"),
+        ("exq push box; exq --specs DIR diff; exq: no; ~/bin/exq run; exq runs; an-exq run", None),
+    ],
+)
+def test_commands_are_named_as_they_are_typed_on_the_other_machine(text: str, expected: str | None) -> None:
+    assert typed_for("box", text) == (text if expected is None else expected)
+
+
+@pytest.mark.parametrize(("data", "out"), [(False, "exq --host box run\n"), (True, "exq run\n")])
+def test_data_for_programs_is_left_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, data: bool, out: str
+) -> None:
+    with SafeStreams("box", data=data):
+        print("exq run")
+        print("exq run", file=sys.stderr)
+    assert capsys.readouterr() == (out, "exq --host box run\n")
 
 
 @given(st.text())

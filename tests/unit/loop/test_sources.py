@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from reconciler.model.source import Fetched, SourceState, Taken
 from reconciler.planner.source import source_alert
 from reconciler.spec.exq_yaml import GitSource
 from reconciler.spec.files import SpecFolder
+from reconciler.spec.git_mirror import Mirror
 from reconciler.store.errors import StoreError
 from reconciler.store.paths import StatePaths
 from reconciler.store.source import KeptSource
@@ -119,6 +123,68 @@ def test_it_is_fetched_beside_the_loop_and_when_asked(tmp_path: Path) -> None:
     assert (list(desired.index), desired.source and desired.source.commit) == (["a/b"], second)
 
 
+@pytest.mark.parametrize("error", [OSError(errno.ENOLCK, "No locks available"), RuntimeError("odd")])
+def test_whatever_goes_wrong_in_the_thread_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    woken = threading.Semaphore(0)
+    place = Place(tmp_path, woken.release)
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Mirror, "fetch", fail)
+    specs = place.sources.open(place.source(interval_s=3600))
+    place.sources.start()
+    for _ in range(2):
+        assert woken.acquire(timeout=60)
+        desired = specs.load(settle=True, now=NOW)
+        assert desired.source is not None
+        assert desired.source.problem == f"it cannot be fetched: {getattr(error, 'strerror', error)}"
+        place.sources.refresh()
+    place.sources.close()
+
+
+@pytest.mark.needs("git")
+def test_a_source_that_is_left_is_fetched_no_more(tmp_path: Path) -> None:
+    woken = threading.Semaphore(0)
+    place = Place(tmp_path, woken.release)
+    place.remote()
+    place.sources.open(place.source(interval_s=3600))
+    place.sources.start()
+    assert woken.acquire(timeout=60)
+    place.sources.leave()
+    place.sources.refresh()
+    assert not any(thread.name == "fetch" and thread.is_alive() for thread in threading.enumerate())
+    assert place.sources.fetch() is None and not place.sources.is_due()
+    place.now += 100
+    place.sources.open(place.source(interval_s=3600))
+    assert woken.acquire(timeout=60), "and again, once it is back"
+    place.sources.close()
+
+
+def test_a_fetch_is_broken_off_at_the_end_and_that_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does it go on by itself."""
+    (tmp_path / "bin").mkdir()
+    fake = tmp_path / "bin" / "git"
+    script = f"case $* in *init*) mkdir -p {tmp_path}/state/source; exit 0;; esac; echo $$ >{tmp_path}/pid; sleep 600"
+    fake.write_text(f"#!/bin/sh\n{script}\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    place = Place(tmp_path)
+    place.sources.open(place.source())
+    place.sources.start()
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        time.sleep(0.01)
+    thread = next(thread for thread in threading.enumerate() if thread.name == "fetch")
+    place.sources.close()
+    thread.join(60)
+    assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
+    assert list((tmp_path / "state" / "source").glob("*.fetched.json")) == []
+
+
 def test_the_taken_commit_is_kept_by_the_loop_alone(tmp_path: Path) -> None:
     paths = StatePaths(tmp_path)
     taken = Taken("1" * 40, NOW, ("a.yaml", "b.yaml"), "2" * 40)
@@ -128,7 +194,10 @@ def test_the_taken_commit_is_kept_by_the_loop_alone(tmp_path: Path) -> None:
     assert KeptSource(paths, "x", writable=False).taken() == taken
     assert KeptSource(paths, "y", writable=False).taken() is None
     (tmp_path / "source" / "x.taken.json").write_text("{")
-    assert KeptSource(paths, "x", writable=False).taken() is None
+    damaged = KeptSource(paths, "x", writable=False)
+    assert damaged.taken() is None and damaged.doubt.endswith("x.taken.json is damaged")
+    never = KeptSource(paths, "y", writable=False)
+    assert never.taken() is None and not never.doubt
 
 
 def test_a_fetch_that_cannot_be_kept_is_known_to_this_process(tmp_path: Path) -> None:
@@ -149,7 +218,7 @@ STATE = SourceState("git@h:x", "main", "specs", "1" * 40)
     [
         ({}, ""),
         ({"commit": None, "problem": "p"}, ""),
-        ({"problem": "p"}, "the specs stay at 1111111 of git@h:x: p"),
+        ({"problem": "p"}, "the specs stay at 1111111 of git@h:x, how far behind is not known: p"),
         (
             {"problem": "p", "advice": "do a", "behind": 1},
             "the specs stay at 1111111 of git@h:x, 1 commit behind: p; do a",

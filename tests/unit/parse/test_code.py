@@ -31,6 +31,10 @@ def test_code(raw: dict[str, Any], facts: CodeFacts | Unknown) -> None:
     [
         ({"path": "/t", "ready": True, "problem": ""}, SnapshotFacts("/t", ready=True)),
         ({"path": "", "ready": False, "problem": "x"}, SnapshotFacts("", ready=False, problem="x")),
+        (
+            {"path": "", "ready": False, "problem": "x", "again": True},
+            SnapshotFacts("", ready=False, problem="x", again=True),
+        ),
         ({"unknown": "gone"}, Unknown("gone")),
     ],
 )

@@ -12,7 +12,17 @@ import pytest
 from reconciler.model.connection import Trouble, TroubleKind
 from reconciler.model.doctor import Check, FolderFacts, InotifyFacts, LoginFacts, MachineFacts, Patient
 from reconciler.model.enums import LauncherKind, PreconditionKind
-from reconciler.model.facts import DiskFacts, Gpu, GpuProcess, HostView, OutputFacts, PreconditionFacts, Unknown
+from reconciler.model.facts import (
+    CodeFacts,
+    DiskFacts,
+    Gpu,
+    GpuProcess,
+    HostView,
+    OutputFacts,
+    PreconditionFacts,
+    Unknown,
+)
+from reconciler.model.needs import code_key
 from reconciler.model.spec import LOCAL_HOST, GpuPool, Job, Placement, Precondition, Project
 from reconciler.planner.doctor import machine_checks, silent, there
 from reconciler.planner.doctor_gpus import gpu_checks
@@ -424,3 +434,49 @@ def test_a_job_whose_outputs_are_there_needs_nothing() -> None:
 def test_preconditions_of_which_nothing_is_said() -> None:
     found = told(patient_of("a", preconditions=CHECKPOINT))
     assert found[1] == ("preconditions", "warning", "not known: the host has not said", ("p/a",))
+
+
+SNAPSHOT_OK = CodeFacts("/r", "a" * 40)
+
+
+@pytest.mark.parametrize(
+    ("ref", "code", "status", "said", "mend"),
+    [
+        (None, None, None, "", ""),
+        ("", SNAPSHOT_OK, "ok", "new jobs run from commit aaaaaaaaaaaa of /r", ""),
+        ("", replace(SNAPSHOT_OK, changes=("x.py",)), "warning", "(x.py)", "ssh gpu1 'git -C /r commit -a'"),
+        ("HEAD", replace(SNAPSHOT_OK, changes=("x.py",)), "ok", "new jobs run from commit", ""),
+        (
+            "nosuch",
+            CodeFacts(problem="`nosuch` is no commit in /r"),
+            "error",
+            "`nosuch`",
+            "name a commit, branch or tag",
+        ),
+        ("", CodeFacts(problem="/w is in no git repository"), "error", "in no git", "leave `snapshot` out of"),
+        ("", Unknown("git hangs"), "warning", "not known: git hangs", ""),
+        ("", None, "warning", "the host has not said", ""),
+    ],
+)
+def test_the_commit_of_a_snapshot(
+    ref: str | None, code: CodeFacts | Unknown | None, status: str | None, said: str, mend: str
+) -> None:
+    spec = replace(project("p", {"main": ["a", "b"]}), snapshot=ref, placements=(Placement("gpu1"),))
+    jobs = tuple(spec.jobs())
+    patient = replace(FAR, projects=((spec, Placement("gpu1")),), jobs=jobs)
+    view = replace(VIEW, code={code_key(ref or "", jobs[0].cwd): code} if code is not None else {})
+    facts = replace(MACHINE, folders={jobs[0].cwd: ""})
+    found = [check for check in job_checks(patient, view, facts) if check.name == "snapshot"]
+    assert [str(check.status) for check in found] == ([status] if status else []), "one line for all alike"
+    for check in found:
+        assert said in check.message
+        assert mend in check.mend and bool(mend) == bool(check.mend)
+
+
+def test_a_folder_that_is_missing_is_said_once() -> None:
+    spec = replace(project("p", {"main": ["a"]}), snapshot="", placements=(Placement("gpu1"),))
+    job = next(iter(spec.jobs()))
+    patient = replace(FAR, projects=((spec, Placement("gpu1")),), jobs=(job,))
+    view = replace(VIEW, code={code_key("", job.cwd): CodeFacts(problem="it does not exist")})
+    checks = job_checks(patient, view, replace(MACHINE, folders={job.cwd: "it does not exist"}))
+    assert [check.name for check in checks if str(check.status) == "error"] == ["cwd"]

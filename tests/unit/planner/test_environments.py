@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 
+from reconciler.host import agent
 from reconciler.model.enums import ActionKind, JobStatus, Reason
-from reconciler.model.facts import HostView, Observed
+from reconciler.model.facts import HostView, Observed, SnapshotFacts
 from reconciler.model.ledger import AttemptRecord, JobRecord, ProjectRun, Verdict
+from reconciler.model.needs import snapshot_key
 from reconciler.model.plan import JobState, Plan
-from reconciler.model.setup import FOLDER_PROBLEM, broken_part, environment_of, folder_of
+from reconciler.model.setup import FOLDER_PROBLEM, SNAPSHOT_PROBLEM, broken_part, environment_of, folder_of, snapshot_of
 from reconciler.model.spec import Desired, Job, Placement
 from reconciler.planner.limits import ENVIRONMENT_RETRY_MAX_S, ENVIRONMENT_RETRY_S, SETUP_MAX_S
+from reconciler.planner.pins import pin_for
 from reconciler.planner.plan import plan
 from tests.unit import factories as make
 from tests.unit.factories import NOW
@@ -250,3 +253,35 @@ def test_what_a_message_blames() -> None:
     job = make.job(conda="x")
     assert broken_part(job, NO_FOLDER) == folder_of(job)
     assert broken_part(job, NO_ENV) == environment_of(job)
+    assert broken_part(job, f"{SNAPSHOT_PROBLEM}the output lib/a.json has no folder of its own") == snapshot_of(job)
+    assert broken_part(job, FOLDER_PROBLEM.format(cwd="/work/state/snapshots/0/1")) == snapshot_of(job)
+    assert agent.SNAPSHOT_PROBLEM == SNAPSHOT_PROBLEM
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        f"{SNAPSHOT_PROBLEM}the output lib/a.json has no folder of its own",
+        f"{SNAPSHOT_PROBLEM}the work tree of 0123456789ab is not there",
+        FOLDER_PROBLEM.format(cwd="/state/snapshots/0123456789ab/0123"),
+    ],
+)
+def test_what_is_wrong_with_a_snapshot_holds_that_job_alone(message: str) -> None:
+    """All of these jobs are in the same folder, without an environment, whichever project they belong to."""
+    commit = "a" * 40
+    jobs = [make.job("a"), make.job("b")]
+    records = [JobRecord(job.key, pin=pin_for(commit, make.project(snapshot=""), job, None)) for job in jobs]
+    failed = replace(records[0], attempts=(broken(message=message, pin=records[0].pin),))
+    desired = make.desired(
+        make.project(*jobs, snapshot="", max_parallel=8),
+        make.project(make.job("x", project="q"), make.job("y", project="q"), name="q", max_parallel=8),
+    )
+    here = SnapshotFacts("/state/snapshots/0/1", ready=True)
+    view = replace(make.seen(desired), snapshots={snapshot_key(commit, jobs[0].cwd): here})
+    found = plan(desired, Observed({"local": view}), make.ledger(failed, records[1]), NOW)
+    assert make.launches(found) == ["p/b", "q/x", "q/y"]
+    assert (state(found, "p/a").reason, state(found, "p/a").status) == (Reason.ENVIRONMENT_BROKEN, JobStatus.STUCK)
+    assert state(found, "p/a").until == NOW - 5 + ENVIRONMENT_RETRY_S
+    later = replace(failed, attempts=(broken(message=message, at=NOW - ENVIRONMENT_RETRY_S, pin=failed.pin),))
+    again = plan(desired, Observed({"local": view}), make.ledger(later, records[1]), NOW)
+    assert make.launches(again) == ["p/a", "p/b", "q/x", "q/y"], "it is tried again"

@@ -13,8 +13,8 @@ from reconciler.model.ledger import JobRecord, Ledger, Verdict
 from reconciler.model.needs import code_key, snapshot_key
 from reconciler.model.plan import Plan
 from reconciler.model.spec import Placement, Project, SpecError
-from reconciler.planner.needs import needs
-from reconciler.planner.pins import pin_for, pinned
+from reconciler.planner.needs import needs, open_jobs
+from reconciler.planner.pins import CODE_POLL_S, pin_for, pinned
 from reconciler.planner.plan import plan
 from tests.unit import factories as make
 
@@ -103,7 +103,8 @@ def test_changes_matter_where_no_commit_is_named(snapshot: str) -> None:
     assert (found.pins, found.snapshots, state.reason) == ({}, (), Reason.UNCOMMITTED_CODE)
     assert "/r has changes that no commit has (x.py, 2 more): git -C /r commit -a" in state.message
     assert any("1 job waits for a commit" in alert for alert in found.alerts)
-    assert found.wake_at is not None
+    assert (state.status, found.settled) == (JobStatus.STUCK, True)
+    assert found.wake_at is not None, "it goes on by itself once there is a commit"
 
 
 @pytest.mark.parametrize(
@@ -119,14 +120,27 @@ def test_without_a_commit_it_waits(code: CodeFacts | Unknown | None, reason: Rea
     assert (found.actions, found.pins) == ((), {})
     assert found.states[JOB.key].reason is reason
     assert words in found.states[JOB.key].message
+    assert found.wake_at is not None, "it is looked for again"
+    if isinstance(code, Unknown):
+        assert found.wake_at == make.NOW + CODE_POLL_S
+    for_a_person = isinstance(code, CodeFacts)
+    assert (found.states[JOB.key].status is JobStatus.STUCK, bool(found.alerts)) == (for_a_person, for_a_person)
 
 
 @pytest.mark.parametrize(
-    "facts", [SnapshotFacts("/p", ready=False, problem="no commit there"), Unknown("no commit there")]
+    ("facts", "status"),
+    [
+        (SnapshotFacts("/p", ready=False, problem="no commit there"), JobStatus.STUCK),
+        (SnapshotFacts("/p", ready=False, problem="no commit there", again=True), JobStatus.PENDING),
+        (Unknown("no commit there"), JobStatus.PENDING),
+    ],
 )
-def test_a_work_tree_that_cannot_be_made_holds_it_back_without_a_try(facts: SnapshotFacts | Unknown) -> None:
+def test_a_work_tree_that_cannot_be_made_holds_it_back_without_a_try(
+    facts: SnapshotFacts | Unknown, status: JobStatus
+) -> None:
     found = planned(project(), view(snapshots={snapshot_key(A, JOB.cwd): facts}), record=record(A))
     assert (found.actions, found.states[JOB.key].reason) == ((), Reason.SNAPSHOT_NOT_READY)
+    assert found.states[JOB.key].status is status
     assert "no commit there" in found.states[JOB.key].message
     assert found.snapshots == ((make.HOST, JOB.cwd, A),), "it is asked for again: the host says when it tries again"
 
@@ -158,6 +172,23 @@ def test_what_is_asked_of_a_host() -> None:
     assert (known.code, known.snapshots) == ({}, {snapshot_key(A, JOB.cwd): (JOB.cwd, A)})
 
 
+def test_what_many_jobs_wait_for_is_found_once_for_all_hosts() -> None:
+    """With 100,000 jobs it takes longer than the rest of a look, and changes with the two versions alone."""
+    hosts = (Placement("a"), Placement("b"))
+    elsewhere = make.phase("two", [make.job("k", cwd="/other", outputs=("out/k",))])
+    phases = (make.phase("one", [JOB]), replace(elsewhere, hosts=("b",)))
+    wanted = make.desired(make.project(phases=phases, placements=hosts, shared_fs=True, snapshot=""))
+    ledger = Ledger(1, {JOB.key: record(A)})
+    found = open_jobs(wanted, ledger)
+    for host, code in (("a", {}), ("b", {code_key("", "/other"): ("/other", "")})):
+        asked = needs(wanted, ledger, None, host, full=False, turn=0, jobs=found)
+        assert (asked.code, asked.snapshots) == (code, {snapshot_key(A, JOB.cwd): (JOB.cwd, A)})
+    other = Ledger(2, {JOB.key: record(B)})
+    assert needs(wanted, other, None, "a", full=False, turn=0, jobs=found).snapshots.keys() == {
+        snapshot_key(A, JOB.cwd)
+    }
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_only_what_no_job_needs_is_dropped(kept: bool) -> None:
     old = record(A) if kept else record(A, completed=DONE, generation=JOB.generation)
@@ -170,3 +201,18 @@ def test_nothing_is_dropped_while_specs_are_broken() -> None:
     here = view(None, ready(A), old_snapshots=(("123456789abc", B),))
     broken = planned(project(), here, record=record(A), errors=(SpecError("p.yaml", 1, 1, "wrong"),))
     assert broken.drops == ()
+
+
+@pytest.mark.parametrize("blind", [False, True])
+def test_another_host_that_may_yet_take_it_is_waited_for(blind: bool) -> None:
+    wanted = project(placements=(Placement("x"), Placement("y")))
+    broken = {snapshot_key(A, JOB.cwd): SnapshotFacts("", ready=False, problem="no commit there")}
+    other = Unknown("silent") if blind else view(snapshots=broken, host="y")
+    found = planned(wanted, view(snapshots=broken, host="x"), other, record=record(A, wanted))
+    assert found.states[JOB.key].status is (JobStatus.PENDING if blind else JobStatus.STUCK)
+
+
+@pytest.mark.parametrize(("is_pinned", "words"), [(True, "that it runs from"), (False, "that it would run from")])
+def test_what_is_not_chosen_yet_is_not_said_to_be(is_pinned: bool, words: str) -> None:
+    found = planned(project(), view(CodeFacts("/r", A)), record=record(A) if is_pinned else None)
+    assert f"{words} is made first" in found.states[JOB.key].message

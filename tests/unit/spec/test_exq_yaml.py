@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import jsonschema
 import pytest
 
+from reconciler.spec.configured import ConfiguredSpecs
 from reconciler.spec.effective import DEFAULT, VARIABLES, Effective, effective
 from reconciler.spec.exq_yaml import GitSource, ProductSettings, is_remote, read_product_settings
+from reconciler.spec.files import SpecFolder
 from reconciler.spec.schema import settings_schema_text
 from reconciler.spec.settings_file import SettingsFile
+from reconciler.store.last_good import LastGoodTexts
+from reconciler.store.paths import StatePaths
 from tests.unit.spec.kept import Kept
 
 NOW = 1_800_000_000.0
@@ -95,15 +100,24 @@ def test_what_has_to_be_fetched(url: str, remote: bool) -> None:
         ("source: {got: {}}\n", "1:10: unknown key `got` in `source` (did you mean `git`?)"),
         ("source: git\n", "1:9: `source` must be a mapping with `git:` in it, not `git`"),
         ("source: {git: {ref: x}}\n", "1:15: `git` needs `url` (a repository) or `path`"),
-        ("source: {git: {path: ., interval: soon}}\n", "1:35: `soon` is no interval: write a second or more"),
-        ("source: {git: {path: ., interval: 0.5s}}\n", "1:35: `0.5s` is no interval"),
+        ("source: {git: {path: ., interval: soon}}\n", "1:35: `interval` must be seconds, or text such as 90s"),
+        ("source: {git: {path: ., interval: 0.5s}}\n", "1:35: `interval` must be at least 1 s, not `0.5s`"),
+        ("source: {git: {path: ., interval: 0}}\n", "1:35: `interval` must be at least 1 s, not `0`"),
+        ("source: {git: {path: ., interval: 0.001}}\n", "1:35: `interval` must be at least 1 s, not `0.001`"),
+        ("source: {git: {path: ., interval: 99999d}}\n", "1:35: `interval` must be at most 30 d, not `99999d`"),
+        ("source: {git: {path: ., interval: 1e9}}\n", "1:35: `interval` must be at most 2,592,000, not `1e9`"),
+        ("source: {git: {path: ., interval: [1]}}\n", "1:35: `interval` must be seconds, or text such as 90s or 5m"),
         ("source: {git: {path: ., ref: 'a..b'}}\n", "1:25: `a..b` is not the name of a branch, a tag or a commit"),
         ("source: {git: {path: ., ref: --all}}\n", "1:25: `ref` may not begin with a dash"),
         ("source: {git: {url: 'h:x', path: /a}}\n", "1:28: with `url`, `path` is a folder in that repository"),
         ("source: {git: {url: 'h:x', path: a/../../b}}\n", "leads out of it"),
+        ("source: {git: {url: 'https://a:b/c@h/x'}}\n", "1:16: `url` has an `@` behind a `/`"),
+        ("source:\n  git:\n    url: 'ext::sh -c id'\n", "exq.yaml:3:5: `ext::` makes git run a program"),
+        ("source: {git: {url: 'htps://h/x'}}\n", "exq.yaml:1:16: unknown `htps://` in `url`: did you mean `https://`?"),
         ("screen: 5\n", "1:9: `screen` must be text, not `5`"),
         ("host_names: {a: 1}\n", "must be a name, or a list such as [gpu1, gpu1.example.org], not a mapping"),
         ("remote_state: here\n", "1:15: `remote_state` must be absolute, or begin with `~/`, not `here`"),
+        ("screen: a\n---\nscreen: b\n", "2:1: a file holds one document: what follows `---` needs"),
         ("[a]\n", "1:1: exq.yaml must be a mapping of settings"),
         ("screen: [\n", "1:9: "),
         ("screen: a\nscreen: b\n", "2:1: the key `screen` is written twice"),
@@ -196,6 +210,20 @@ def test_a_broken_one_leaves_the_last_good_one_in_force_over_a_restart_too(place
         place.file = place.fresh()
 
 
+def test_one_that_could_not_be_kept_is_kept_later(tmp_path: Path) -> None:
+    paths, specs = StatePaths(tmp_path / "state"), tmp_path / "specs"
+    specs.mkdir()
+    (specs / "exq.yaml").write_text("screen: a\n")
+    texts = LastGoodTexts(paths, writable=True)
+    file = SettingsFile(specs, texts, set())
+    file.refresh(settle=False, now=NOW)
+    assert texts.problem is not None
+    paths.ensure()
+    file.refresh(settle=False, now=NOW)
+    assert texts.problem is None
+    assert LastGoodTexts(paths, writable=False).get(str(specs / "exq.yaml")) == "screen: a\n"
+
+
 def test_one_that_never_loaded_says_nothing_of_the_source(place: Place) -> None:
     place.write("source: [\n")
     assert place.screen() is None
@@ -242,3 +270,118 @@ def test_in_a_folder_that_others_can_write_to_it_counts_as_it_was(place: Place) 
     (place.folder / "exq.yaml").chmod(0o666)
     assert place.screen() == "evil"
     assert "everyone on this machine could write to it" in str(place.file.errors[0])
+
+
+AWAY = [
+    pytest.param(lambda folder: folder.rename(folder.with_name("away")), "No such file or directory", id="gone"),
+    pytest.param(
+        lambda folder: (folder.rename(folder.with_name("away")), folder.touch()), "Not a directory", id="no folder"
+    ),
+    pytest.param(
+        lambda folder: (folder.rename(folder.with_name("away")), folder.symlink_to(folder.name)),
+        "Too many levels of symbolic links",
+        id="no way to it",
+    ),
+]
+
+
+@pytest.fixture
+def inner(tmp_path: Path) -> Place:
+    """In a folder that a test can take away."""
+    (tmp_path / "specs").mkdir()
+    os.utime(tmp_path / "specs", (LONG_AGO, LONG_AGO))
+    return Place(tmp_path / "specs")
+
+
+def bring_back(folder: Path) -> None:
+    if folder.is_symlink() or folder.exists():
+        folder.unlink()
+    folder.with_name("away").rename(folder)
+
+
+@pytest.mark.parametrize(("take_away", "why"), AWAY)
+def test_a_folder_that_is_away_does_not_say_that_there_is_none(
+    inner: Place, take_away: Callable[[Path], object], why: str
+) -> None:
+    inner.write("screen: a\n")
+    assert inner.screen() == "a"
+    take_away(inner.folder)
+    for _ in range(2):
+        assert (inner.screen(), inner.file.unknown) == ("a", False)
+        assert why in str(inner.file.errors[0])
+        inner.file = inner.fresh()  # over a restart too
+    bring_back(inner.folder)
+    assert (inner.screen(), inner.file.errors) == ("a", ())
+
+
+@pytest.mark.parametrize(("take_away", "why"), AWAY)
+def test_what_was_never_seen_is_unknown_while_the_folder_is_away(
+    inner: Place, take_away: Callable[[Path], object], why: str
+) -> None:
+    inner.write("screen: a\n")
+    take_away(inner.folder)
+    assert inner.screen() is None
+    assert inner.file.unknown and why in str(inner.file.errors[0])
+    bring_back(inner.folder)
+    assert (inner.screen(), inner.file.unknown) == ("a", False)
+
+
+@pytest.mark.parametrize(("take_away", "why"), AWAY)
+def test_a_folder_without_one_stays_without_one(inner: Place, take_away: Callable[[Path], object], why: str) -> None:
+    assert (inner.screen(), inner.file.unknown) == (None, False)
+    take_away(inner.folder)
+    assert (inner.screen(), inner.file.unknown, inner.file.errors) == (None, False, ())
+    bring_back(inner.folder)
+    inner.write("screen: a\n")
+    assert inner.screen() == "a"
+
+
+def test_one_that_was_taken_away_long_ago_does_not_come_back(place: Place) -> None:
+    place.write("source: {git: {path: .}}\n")
+    place.screen()
+    (place.folder / "exq.yaml").unlink()
+    os.utime(place.folder, (LONG_AGO, LONG_AGO))
+    place.screen()
+    place.write("screen: [\n")
+    for _ in range(2):
+        place.screen()
+        assert not place.file.unknown
+        assert place.file.settings is None or place.file.settings.source is None
+        place.file = place.fresh()
+
+
+def test_a_link_that_leads_nowhere_is_not_none(place: Place) -> None:
+    place.write("screen: a\n")
+    place.screen()
+    (place.folder / "exq.yaml").unlink()
+    (place.folder / "exq.yaml").symlink_to("nowhere")
+    os.utime(place.folder, (LONG_AGO, LONG_AGO))
+    assert place.screen() == "a"
+    assert "it is a link to a file that does not exist" in str(place.file.errors[0])
+
+
+def test_a_source_that_is_taken_out_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "specs").mkdir()
+    place = Place(tmp_path / "specs")
+    plain, calls = SpecFolder(place.folder, Kept()), list[str]()
+
+    def opened(source: GitSource) -> SpecFolder:
+        calls.append(source.ref)
+        return plain
+
+    specs = ConfiguredSpecs(plain, place.file, opened, lambda: calls.append("closed"))
+    place.write("source: {git: {path: ., ref: main}}\n")
+    specs.load(settle=True, now=NOW)
+    place.write("screen: a\n", LONG_AGO + 1)
+    for _ in range(2):
+        specs.load(settle=True, now=NOW)
+    assert calls == ["main", "closed"]
+
+
+def test_a_mistake_that_stays_makes_no_new_wish(tmp_path: Path) -> None:
+    (tmp_path / "specs").mkdir()
+    place = Place(tmp_path / "specs")
+    plain = SpecFolder(place.folder, Kept())
+    specs = ConfiguredSpecs(plain, place.file, lambda _: plain)
+    place.write("source: [\n")
+    assert specs.load(settle=True, now=NOW) is specs.load(settle=True, now=NOW + 1)

@@ -14,7 +14,7 @@ import pytest
 from reconciler.model.spec import Desired
 from reconciler.spec.files import SpecFolder, load_file, load_specs
 from reconciler.spec.load import load_text
-from reconciler.spec.reading import read_spec
+from reconciler.spec.reading import Unreadable, read_spec
 from tests.unit.spec.kept import Kept
 
 NOW = 1_800_000_000.0
@@ -132,6 +132,13 @@ def obstacles(folder: Path) -> dict[str, str]:
         "loop.yaml": "the file cannot be read: Too many levels of symbolic links",
         "socket.yaml": "this is a pipe, a socket or a device, not a file",
     }
+
+
+def test_settings_that_are_too_large(tmp_path: Path) -> None:
+    with (tmp_path / "exq.yaml").open("wb") as huge:
+        huge.truncate(17 << 20)
+    with pytest.raises(Unreadable, match="larger than 16 MiB: no settings are"):
+        read_spec(tmp_path / "exq.yaml")
 
 
 def test_what_is_no_readable_file_is_said(folder: Path) -> None:

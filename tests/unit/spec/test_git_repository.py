@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.spec import git_run
-from reconciler.spec.git_repository import GitProblem, NotInCommit, Repository
+from reconciler.spec.git_repository import GitProblem, NotInCommit, Place, Repository
 from reconciler.spec.git_run import run_git
 from reconciler.spec.reading import Unreadable
 from reconciler.spec.yaml_nodes import MAX_BYTES
@@ -146,8 +146,8 @@ def test_how_commits_are_related(git: Git) -> None:
     git("checkout", "--quiet", "--detach", first)
     other = git.commit({"a.yaml": "# other\n"})
     found = repository(git)
-    assert [found.behind(first, third), found.behind(second, third), found.behind(third, third)] == [2, 1, 0]
-    assert [found.behind(third, first), found.behind(second, other)] == [None, None]
+    assert [found.missing(first, third), found.missing(third, first), found.missing(second, other)] == [2, 0, 1]
+    assert found.missing("1" * 40, third) is None
     assert found.is_ancestor(first, other) and not found.is_ancestor(second, other)
     with pytest.raises(GitProblem):
         found.is_ancestor("1" * 40, third)
@@ -158,9 +158,8 @@ def test_where_head_is(git: Git) -> None:
     assert repository(git).branch() == "main"
     git("checkout", "--quiet", "--detach", commit)
     assert repository(git).branch() is None
-    assert repository(git).prefix() == ""
-    assert Repository(git.folder / "sub").prefix() == "sub"
-    assert Repository(git.folder / "sub").git_folder() == git.folder / ".git"
+    assert repository(git).place() == Place(git.folder / ".git", False, "")
+    assert Repository(git.folder / "sub").place() == Place(git.folder / ".git", False, "sub")
 
 
 def test_a_bare_repository(git: Git, tmp_path: Path) -> None:
@@ -170,6 +169,7 @@ def test_a_bare_repository(git: Git, tmp_path: Path) -> None:
         bare = Repository(tmp_path / "bare.git", private=private)
         assert bare.texts(bare.resolve("main"), "specs") == {"a.yaml": SPEC}
         assert bare.resolve("HEAD") == commit
+        assert bare.place() == Place(tmp_path / "bare.git", True, "")
 
 
 def test_a_hook_of_another_repository_does_not_lead_elsewhere(
@@ -202,7 +202,7 @@ def test_reading_changes_nothing_in_the_repository(git: Git) -> None:
     before = state()
     found = repository(git)
     found.texts(found.resolve("main"))
-    found.describe(commit), found.behind(commit, commit), found.branch()
+    found.describe(commit), found.missing(commit, commit), found.branch()
     assert state() == before
 
 

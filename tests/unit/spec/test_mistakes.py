@@ -20,7 +20,7 @@ MISTAKES: list[tuple[str, list[str]]] = [
     ("", [": the file is empty: a spec needs at least `jobs:`, `grid:` or `phases:`"]),
     ("- a\n", [":1:1: a spec must be a mapping of keys such as `project:` and `jobs:`, not a list"]),
     ("jobs: []\n---\njobs: []\n", [
-        ":2:1: a spec file holds one document: put what follows `---` into a file of its own"
+        ":2:1: a file holds one document: what follows `---` needs a file of its own"
     ]),
     ("jobs:\n\t- id: a\n", [":2:1: this is not YAML: a tab may not indent: use spaces"]),
     ("jobs:\n  - {id: a, cmd: @x}\n", [":2:18: this is not YAML: a value may not begin with `@`: quote it"]),
@@ -253,6 +253,9 @@ MISTAKES: list[tuple[str, list[str]]] = [
     ("phases:\n  - name: a\n", [":2:5: the phase `a` has no jobs: write `jobs:` or `grid:` into it"]),
     ("project: x\n", [": there are no jobs in it: write `jobs:`, `grid:` or `phases:`"]),
     # cwd
+    ("cwd: ~\njobs: [{id: x, cmd: y}]\n", [
+        ':1:6: `cwd` must be text, not `~` (nothing): write "~" in quotes for your home'
+    ]),
     ("ssh: host\ncwd: work\njobs: [{id: x, cmd: y}]\n", [":2:6: with `ssh`, `cwd` must begin with `/` or `~`"]),
     ("ssh: host\njobs: [{id: x, cmd: y}]\n", [":1:1: a project with `ssh` needs a `cwd` on that host"]),
     ("cwd: $HOME/x\njobs: [{id: x, cmd: y}]\n", [

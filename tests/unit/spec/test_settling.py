@@ -159,6 +159,22 @@ def test_while_git_is_at_work_files_stay_as_they_were(folder: Path, name: str) -
     assert not after.errors
 
 
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_who_only_looks_sees_what_the_loop_sees_while_git_is_at_work(folder: Path, name: str) -> None:
+    kept = Kept()
+    write(folder, "a.yaml", spec("old"))
+    loop = SpecFolder(folder, kept)
+    loop.load(settle=True, now=NOW)
+    (folder.parent / ".git").mkdir()
+    (folder.parent / ".git" / name).touch()
+    write(folder, "a.yaml", spec("new"), LONG_AGO + 7)
+    seen = [SpecFolder(folder, kept).load(settle=False, now=NOW + 5), loop.load(settle=True, now=NOW + 5)]
+    assert [commands(desired) for desired in seen] == [{"a/j": "old"}] * 2
+    assert all(desired.errors[0].warning for desired in seen)
+    checked = SpecFolder(folder, Kept()).load(settle=False, now=NOW + 5)  # one that checks what is written there
+    assert commands(checked) == {"a/j": "new"}
+
+
 def git(folder: Path, *words: str) -> str:
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "GIT_CONFIG_NOSYSTEM": "1"}
     who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "safe.directory=*"]
@@ -201,6 +217,25 @@ def test_each_file_says_what_it_was_read_at_and_what_its_jobs_come_from(folder: 
     write(folder, "a.yaml", spec("c"), LONG_AGO + 9)
     (file,) = looked.load(settle=True, now=NOW + 9).files
     assert (file.broken, file.observed_rev, file.last_good_rev) == (False, "two", "two")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("one-dirty", "one-dirty"), ("one", "one"), ("one-dirty", "two-dirty"), ("one-dirty", "two")]
+)
+def test_the_text_in_force_has_a_name_of_its_own(folder: Path, before: str, after: str) -> None:
+    """Two texts may have been there at one revision: that of a work tree with changes, or one that was brought."""
+    kept = Kept()
+    write(folder, "a.yaml", spec("a"))
+    (folder / ".exq-revision").write_text(f"{before}\n")
+    looked = SpecFolder(folder, kept)
+    (good,) = looked.load(settle=True, now=NOW).files
+    assert (good.observed_rev, good.last_good_rev) == (before, before)
+    write(folder, "a.yaml", "jobs: [", LONG_AGO + 5)
+    (folder / ".exq-revision").write_text(f"{after}\n")
+    for specs in (looked, SpecFolder(folder, kept)):
+        (file,) = specs.load(settle=True, now=NOW + 5).files
+        assert (file.broken, file.observed_rev) == (True, after)
+        assert file.last_good_rev == f"{before}+{good.digest[:7]}"
 
 
 def test_without_git_a_short_hash_of_the_file_is_its_revision(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -170,3 +171,23 @@ def test_damage_while_the_loop_runs_costs_nothing(paths: StatePaths) -> None:
         assert set(store.ledger().jobs) == {*JOBS, "p/only_in_memory", "p/new"}
         assert any("from memory" in notice for notice in store.notices)
     assert damaged_files(paths)
+
+
+def test_a_kill_while_the_file_was_being_made_is_no_damage(tmp_path: Path) -> None:
+    """sqlite's own journal tells what to undo, and only a connection that may write can do that."""
+    made = tmp_path / "made.sqlite3"
+    paths = StatePaths(tmp_path / "state")
+    paths.ensure()
+    with sqlite3.connect(made, isolation_level=None) as connection:
+        connection.execute("PRAGMA cache_size=1")  # so that what is written spills into the file before the commit
+        connection.execute("BEGIN IMMEDIATE")
+        for number in range(60):
+            connection.execute(f"CREATE TABLE half_made{number} (text)")
+        for suffix in ("", "-journal"):
+            shutil.copy(f"{made}{suffix}", f"{paths.ledger}{suffix}")
+    only_reads = sqlite3.connect(f"{paths.ledger.as_uri()}?mode=ro", uri=True)
+    with closing(only_reads), pytest.raises(sqlite3.OperationalError, match="readonly"):
+        only_reads.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    with writable(paths) as store:
+        assert (store.notices, damaged_files(paths)) == ((), [])
+        store.commit([JobRecord("p/a")])

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.model.ledger import JobRecord, Ledger
+from reconciler.model.enums import JobStatus, Reason
+from reconciler.model.ledger import JobRecord, Ledger, Verdict
 from reconciler.store.errors import StoreError
 from reconciler.store.ledger import LedgerStore
 from reconciler.store.paths import StatePaths
@@ -79,6 +80,17 @@ def test_an_attempt_is_open_until_it_has_a_verdict_and_is_released(store: Ledger
         assert (store.ledger().open_attempts == {"p/a/1": changed.attempts[0]}) is is_open
     store.commit([replace(record, attempts=(replace(record.attempts[0], verdict=SUCCEEDED, released=True),))])
     assert store.ledger().open_attempts == {}
+
+
+def test_jobs_that_could_not_be_set_up_are_known_by_key(paths: StatePaths, store: LedgerStore) -> None:
+    verdict = Verdict(JobStatus.FAILED_OTHER, Reason.ENVIRONMENT_BROKEN, "no environment x", 5.0)
+    record = open_job("p/a")
+    store.commit([record, open_job("p/b")])
+    before = store.ledger()
+    store.commit([replace(record, attempts=(replace(record.attempts[0], verdict=verdict),))])
+    assert (list(before.set_up_in_vain), list(store.ledger().set_up_in_vain)) == ([], ["p/a"])
+    store.close()
+    assert list(reopened(paths).set_up_in_vain) == ["p/a"]
 
 
 def test_each_commit_is_a_version_and_an_empty_one_is_none(store: LedgerStore) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from reconciler.model.saved import Origin, SavedAction, SavedPlan
 from reconciler.store.errors import StoreError
-from reconciler.store.plan_file import PlanUnreadable, read_plan, write_plan
+from reconciler.store.plan_file import PlanUnreadable, read_plan, why_not_replaced, write_plan
 
 ACTION = SavedAction(
     "launch", "p/a", 1, "NewInSpec", "new", "gpu1", ("launch", "p/a/1"), ("GPU-0", "GPU-1"), (0, 1), "8b84"
@@ -150,8 +150,32 @@ def test_a_file_that_is_no_plan(tmp_path: Path, text: bytes, words: str) -> None
 def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(PlanUnreadable, match="there is no such file"):
         read_plan(tmp_path / "none")
-    with pytest.raises(PlanUnreadable, match="it is not a file"):
+    with pytest.raises(PlanUnreadable, match="it is a folder"):
         read_plan(tmp_path)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(PlanUnreadable, match="it is not a file"):
+    with pytest.raises(PlanUnreadable, match="not a file"):
         read_plan(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize(
+    ("text", "replaced"),
+    [
+        (None, True),
+        ("", True),
+        (" \n", True),
+        ('{"schema":"exq.plan/v1","plan', True),
+        ('{\n  "schema": "exq.plan/v7"\n}', True),
+        ('{"schema":"exq.diff/v1"}', False),
+        ("jobs: []\n", False),
+        ("\0\0", False),
+    ],
+)
+def test_what_a_plan_may_replace(text: str | None, replaced: bool, tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    if text is not None:
+        path.write_text(text)
+    assert (why_not_replaced(path) == "") is replaced
+
+
+def test_a_plan_replaces_a_plan(path: Path) -> None:
+    assert why_not_replaced(path) == ""

@@ -31,7 +31,7 @@ sweep                                          12 of 16 completed
   ~ s42_N64        requeue at 12:03:11         GPU out of memory on GPU 1, attempt 2 of 3, elsewhere
   ! s42_N128       stuck                       exit 1 (CodeError); exq logs s42_N128
 
-Plan p1a2n3: 1 to launch, 1 to requeue, 0 to kill; 24 waiting, 1 stuck, 15 unchanged.
+Plan: 1 to launch, 1 to requeue, 0 to kill; 24 waiting, 1 stuck, 15 unchanged. (p1a2n3)
 """
     )
 
@@ -147,7 +147,7 @@ sweep                                          0 of 8 completed
   ~ lost           requeue                     the launch did not take place
   ! given_up       give up                     exit 2 (CodeError)
 
-Plan p1a2n3: 0 to launch, 2 to requeue, 3 to kill, 1 to complete, 1 to adopt, 1 to fail; 0 unchanged.
+Plan: 0 to launch, 2 to requeue, 3 to kill, 1 to complete, 1 to adopt, 1 to fail; 0 unchanged. (p1a2n3)
 """
     )
 
@@ -225,7 +225,7 @@ specs/b.yaml: the file is empty
 specs/c.yaml:7:1: warning: no command
 specs/a.yaml has mistakes: its last version without any stays in force.
 specs/b.yaml has mistakes: nothing is changed for its jobs until it loads.
-specs/c.yaml is being written: it is read again when it is complete."""
+specs/c.yaml is being written, or git is at work: it is taken when that is over."""
     )
     told = diff_json(f.snapshot(wanted, f.plan(wanted, states)))["errors"]
     assert (told[1]["path"], told[1]["line"], told[1]["column"]) == ("specs/b.yaml", None, None)
@@ -303,6 +303,44 @@ def test_sorting_keeps_every_job() -> None:
     found = sort_plan(snapshot)
     assert len(found.holds) == 7
     assert sum(map(len, found.holds)) == found.summary["waiting"] == 500
+
+
+def test_actions_on_what_is_not_in_the_specs_stand_there() -> None:
+    wanted, states = sweep(a=DONE)
+    states.append(f.state("sweep/old", "completed", "Succeeded", "exit 0", phase="", attempt=1))
+    states.append(f.state("sweep/done", "completed", "Succeeded", "exit 0", phase="", attempt=1))
+    plan = f.plan(wanted, states, [f.settle("complete", "sweep/old", "Succeeded", "exit 0")])
+    assert (
+        render_diff(f.snapshot(wanted, plan), STYLE)
+        == """\
+specs at 3f2c1d9 (1 file, 1 job), local observed 0.4 s ago
+
+not in the specs
+  ~ sweep/old      complete                    exit 0
+  ~ sweep/done     completed                   no spec asks for it; it has ended
+
+Plan: 0 to launch, 0 to requeue, 0 to kill, 1 to complete; 1 unchanged. (p1a2n3)
+"""
+    )
+
+
+def test_a_saved_plan_without_an_action() -> None:
+    wanted, states = sweep(a=DONE)
+    assert next_step(f.snapshot(wanted, f.plan(wanted, states)), {}, "p.json") == (
+        "p.json has no action in it: there is nothing to apply."
+    )
+    assert next_step(f.snapshot(wanted, f.plan(wanted, states)), {"pid": 7}, "p.json").startswith("p.json has no")
+    waits, states = sweep(a=("stuck", "CodeError", "exit 1"))
+    assert next_step(f.snapshot(waits, f.plan(waits, states)), {}, "p.json").endswith(
+        "nothing to apply.\nNext: exq why a, exq logs a, exq retry a"
+    )
+    assert next_step(distillation(teacher_runs=False), {}, "p.json") == "Next: exq apply p.json"
+
+
+def test_where_there_are_no_specs() -> None:
+    wanted = replace(f.desired(), revision="none")
+    first = render_diff(f.snapshot(wanted, f.plan(wanted, [])), STYLE).splitlines()[0]
+    assert first == "no specs, local observed 0.4 s ago"
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ fleet / test                                   waits for train (1 of 4 completed
 outputs to bring
   > 1 job          from a to c                 t1
 
-Plan p1a2n3: 1 to launch, 0 to requeue, 0 to kill, outputs of 1 job to bring; 2 waiting, 2 unchanged.
+Plan: 1 to launch, 0 to requeue, 0 to kill, outputs of 1 job to bring; 2 waiting, 2 unchanged. (p1a2n3)
 """
     )
 

@@ -72,3 +72,37 @@ def test_a_file_that_never_loaded_changes_nothing() -> None:
 )
 def test_no_news(before: Callable[[], Desired], after: Callable[[], Desired]) -> None:
     assert texts(before(), after()) == []
+
+
+SETTINGS = "specs/exq.yaml"
+
+
+def with_settings(*errors: str, unsettled: bool = False) -> Desired:
+    wanted = specs("a")
+    files = (SpecFile(SETTINGS, "", unsettled=True),) if unsettled else ()
+    mistakes = tuple(f.SpecError(SETTINGS, 1, 2, words) for words in errors)
+    return replace(wanted, files=(*wanted.files, *files), errors=mistakes)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (with_settings(unsettled=True), with_settings(), []),
+        (with_settings(), with_settings(unsettled=True), []),
+        (with_settings("odd"), with_settings("odd", unsettled=True), []),
+        (with_settings("odd", unsettled=True), with_settings(), [f"{SETTINGS} has no mistake any more"]),
+        (with_settings("odd"), with_settings("odd"), []),
+        (
+            with_settings(unsettled=True),
+            with_settings("odd"),
+            [f"{SETTINGS} is broken, what it said when it last loaded stays in force: {SETTINGS}:1:2: odd"],
+        ),
+    ],
+)
+def test_exq_yaml(before: Desired, after: Desired, told: list[str]) -> None:
+    assert texts(before, after) == told
+
+
+def test_an_exq_yaml_that_never_loaded() -> None:
+    nothing = replace(f.desired(), version="", errors=with_settings("odd").errors)
+    assert texts(f.desired(), nothing) == [f"{SETTINGS} is broken, so nothing is asked for: {SETTINGS}:1:2: odd"]

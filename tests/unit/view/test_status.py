@@ -143,6 +143,16 @@ def test_no_job() -> None:
     assert render_status(f.snapshot(wanted, f.plan(wanted, [])), STYLE) == "The specs ask for no job.\n"
 
 
+@pytest.mark.parametrize(
+    ("status", "words"), [("running", "left alone; exq stop ends it"), ("completed", "it has ended")]
+)
+def test_what_no_spec_asks_for(status: str, words: str) -> None:
+    wanted = f.desired(f.project("sweep", {"main": ["a"]}))
+    states = [f.state("sweep/old", status, "Orphan", "no spec asks for it any more", phase="", attempt=1)]
+    shown = render_status(f.snapshot(wanted, f.plan(wanted, states)), STYLE)
+    assert f"not in the specs any more\n  ~ sweep/old  {status}  {words}\n" in shown
+
+
 def test_json_of_a_running_job() -> None:
     shown = json.loads(json.dumps(status_json(distillation(teacher_runs=True))))
     assert shown["schema"] == "exq.status/v1"

@@ -19,6 +19,7 @@ def test_a_line_per_action() -> None:
         f.settle("complete", "sweep/a", "Succeeded", "exit 0", started_at=f.at("12:00"), ended_at=f.at("12:01:05")),
         f.settle("complete", "sweep/a", "OutputExists", "its outputs were there before any attempt: a.json", 0),
         f.settle("requeue", "sweep/a", "LaunchLost", "the launch did not take place", retry_at=f.NOW),
+        f.settle("requeue", "sweep/a", "EnvironmentBroken", "conda was not found", retry_at=f.NOW),
         f.settle("fail", "sweep/s42_N128", "CodeError", "exit 1"),
         replace(f.launch("sweep/x", reason="Adopted", message="it runs on the host"), kind=f.ActionKind.ADOPT),
     ]
@@ -34,6 +35,7 @@ def test_a_line_per_action() -> None:
 12:01:11  ~ sweep/a  completed after 1 min 5 s
 12:01:11  ~ sweep/a  completed: its outputs were there before any attempt: a.json
 12:01:11  ~ sweep/a  requeued: the launch did not take place
+12:01:11  ~ sweep/a  could not be set up: conda was not found
 12:01:11  ! sweep/s42_N128  stuck: exit 1 (CodeError); exq logs s42_N128
 12:01:11  ~ sweep/x  adopted: it runs on the host
 """

@@ -6,7 +6,10 @@ from dataclasses import replace
 import pytest
 
 from reconciler.model.enums import PreconditionKind
-from reconciler.model.facts import PreconditionFacts
+from reconciler.model.facts import CodeFacts, PreconditionFacts
+from reconciler.model.ledger import JobRecord, Ledger
+from reconciler.model.needs import code_key
+from reconciler.planner.pins import pin_for
 from reconciler.view.style import Style
 from reconciler.view.why import render_why, why_json
 from tests.unit.view import factories as f
@@ -171,6 +174,42 @@ def test_what_to_do_next(reason: str, message: str, commands: list[str]) -> None
     status = "stuck" if reason == "NoCommand" else "pending"
     shown = why_json(f.snapshot(wanted, f.plan(wanted, [f.state("sweep/a", status, reason, message)])), "sweep/a")
     assert shown["next"] == commands
+
+
+@pytest.mark.parametrize(
+    ("ref", "code", "commands"),
+    [
+        ("", CodeFacts("/r x", "a" * 40, ("x.py",)), ["git -C '/r x' commit -a"]),
+        ("", CodeFacts(problem="/w is in no git repository"), ["exq doctor"]),
+        (
+            "v1",
+            CodeFacts(problem="`v1` is no commit in /r"),
+            ["name a commit, branch or tag in `snapshot` of", "exq doc"],
+        ),
+        ("", None, ["exq doctor", "exq retry a"]),
+    ],
+)
+def test_what_gives_a_job_a_commit(ref: str, code: CodeFacts | None, commands: list[str]) -> None:
+    wanted = f.desired(replace(f.project("sweep", {"main": ["a"]}), snapshot=ref))
+    job = wanted.index["sweep/a"]
+    host = replace(f.host(), code={code_key(ref, job.cwd): code} if code else {})
+    made = f.plan(wanted, [f.state("sweep/a", "stuck", "SnapshotNotReady", "there is no commit to run from: x")])
+    shown = why_json(f.snapshot(wanted, made, None, host), "sweep/a")
+    assert shown["chain"] == ["there is no commit to run from: x"], "it has no log"
+    assert [said.startswith(start) for said, start in zip(shown["next"], commands, strict=True)] == [True] * len(
+        commands
+    )
+
+
+def test_the_commit_of_a_job_that_waits() -> None:
+    project = replace(f.project("sweep", {"main": ["a"]}), snapshot="")
+    wanted = f.desired(project)
+    made = f.plan(wanted, [f.state("sweep/a", "pending", "Paused", "sweep is paused")])
+    pin = pin_for("b" * 40, project, wanted.index["sweep/a"], None)
+    chosen = f.snapshot(wanted, replace(made, pins={"sweep/a": pin}))
+    assert why_json(chosen, "sweep/a")["chain"][-1] == "it would run from commit bbbbbbbbbbbb"
+    known = replace(chosen, ledger=Ledger(1, {"sweep/a": replace(JobRecord("sweep/a"), pin=pin)}), plan=made)
+    assert why_json(known, "sweep/a")["chain"][-1] == "it will run from commit bbbbbbbbbbbb"
 
 
 def test_preconditions_are_told_one_by_one() -> None:

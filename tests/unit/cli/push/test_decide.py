@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from reconciler.cli.push.decide import (
     There,
     change_of,
     decide_exq,
+    refuse_obstacle,
     refuse_other_service,
     refuse_overwriting,
     specs_differ,
@@ -41,7 +43,14 @@ def there(kind: str = "pushed", **fields: Any) -> There:
         "about": {**ME, "revision": "r1"} if kind == "pushed" else {},
         "files": {} if kind == "nothing" else {"a": "1"},
         "edited": (),
-        "exq": {"current": "0.1.0-a", "current_version": "0.1.0", "complete": "0.1.0-a", "pythons": []},
+        "exq": {
+            "current": "0.1.0-a",
+            "current_version": "0.1.0",
+            "current_base": "/usr/bin/python3.11",
+            "current_runs": True,
+            "complete": "0.1.0-a",
+            "pythons": [],
+        },
         "unit": {},
     }
     return There(**{**usual, **fields})
@@ -86,8 +95,15 @@ def test_nothing_of_anybody_else_is_in_the_way(before: There) -> None:
 @pytest.mark.parametrize(
     ("before", "words"),
     [
-        (there(about=OTHER), r"pushed by bob@desk at .* \(revision abc1234\)"),
-        (there(about={**ME, "source": "/home/ann/y/specs"}), "pushed by ann@laptop"),
+        (
+            there(about=OTHER),
+            r"pushed by bob@desk from /home/bob/x/specs at .* \(revision abc1234\), "
+            r"and not from here \(ann@laptop:/home/ann/x/specs\)",
+        ),
+        (
+            there(about={**ME, "source": "/home/ann/y/specs"}),
+            r"pushed by ann@laptop from /home/ann/y/specs .* and not from here \(/home/ann/x/specs\)",
+        ),
         (there(edited=("a",)), "was changed there after the push: a"),
         (there("folder"), "is a folder that no push has made"),
         (there("link"), "is a link that no push has made"),
@@ -99,6 +115,22 @@ def test_what_is_in_the_way_is_refused_and_told_with_force(before: There, words:
         refuse_overwriting("box", package(), before, ME, never, force=False)
     assert "--force" in refused.value.hint
     assert refuse_overwriting("box", package(), before, ME, never, force=True)
+
+
+def test_what_was_changed_there_can_be_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EXQ_SSH_CONFIG", raising=False)
+    with pytest.raises(CliError) as refused:
+        refuse_overwriting("box", package(), there(edited=("it's.yaml",)), ME, never, force=False)
+    command = refused.value.hint.removeprefix("compare it with yours: ").partition("; exq push")[0]
+    words = shlex.split(command)
+    assert (words[:2], words[3:]) == (["ssh", "box"], ["|", "diff", "/home/ann/x/specs/it's.yaml", "-"])
+    assert shlex.split(words[2]) == ["cat", "/home/ann/x/specs/it's.yaml"]
+
+
+def test_a_place_that_takes_no_files() -> None:
+    refuse_obstacle("box", there())
+    with pytest.raises(CliError, match="cannot go to /home/ann/x/specs: /home/ann/x is no folder"):
+        refuse_obstacle("box", there(obstacle="/home/ann/x is no folder"))
 
 
 def test_a_commit_that_ours_are_built_on_is_not_in_the_way() -> None:
@@ -131,11 +163,27 @@ def test_a_commit_that_ours_are_built_on_is_not_in_the_way() -> None:
             "0.1.0-b",
             "install",
         ),
+        ({"complete": None, "current_runs": False, "pythons": [["p", "3.11"]]}, "0.1.0", "0.1.0-a", "install"),
+        (
+            {"complete": None, "current_version": "9", "current_runs": False, "pythons": [["p", "3.11"]]},
+            "1",
+            "b",
+            "install",
+        ),
+        ({"complete": "0.1.0-b", "current_version": "9", "current_runs": False}, "0.1.0", "0.1.0-b", "switch"),
     ],
 )
 def test_what_becomes_of_exq(exq: dict[str, Any], version: str, build: str, action: str) -> None:
     before = there(exq={**there().exq, **exq})
-    assert decide_exq("box", version, before, build).action == action
+    decided = decide_exq("box", version, before, build)
+    assert (decided.action, decided.broken) == (action, not exq.get("current_runs", True))
+
+
+@pytest.mark.parametrize("version", ["0.1.0", "0.0.9"])
+def test_a_python_that_is_asked_for_and_not_needed_is_told(version: str) -> None:
+    before = there(exq={**there().exq, "complete": "0.1.0-a" if version == "0.1.0" else None})
+    assert decide_exq("box", version, before, "0.1.0-a", "python3").python == "/usr/bin/python3.11"
+    assert decide_exq("box", version, before, "0.1.0-a").python == ""
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import pytest
 
 from reconciler.cli.exits import CliError
 from reconciler.cli.push import pack as packing
-from reconciler.cli.push.pack import digest_of, is_sent, pack
+from reconciler.cli.push.pack import digest_of, pack
 from reconciler.cli.push.pushes import Pushed, pushed_to, remember
+from reconciler.host.landing.names import is_sent
 
 
 def fill(folder: Path, **files: str) -> Path:

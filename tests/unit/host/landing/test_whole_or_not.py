@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.host.landing import serve, specs
+from reconciler.host.landing import releases, serve, specs
 
 CUT = ("mkdir", "open", "fsync", "rename", "symlink", "unlink", "utime", "rmdir", "readlink")
 NEEDS_ROOM = ("mkdir", "open", "fsync", "rename", "symlink")
@@ -134,12 +134,12 @@ def test_a_file_that_came_damaged_is_refused(home: Path) -> None:
 
 def test_old_sets_are_taken_away(home: Path) -> None:
     current, kind = None, "nothing"
-    for number in range(specs.KEPT_RELEASES + 3):
+    for number in range(releases.KEPT + 3):
         SETS[f"s{number}"] = {"a.yaml": str(number)}
         push(home, f"s{number}", kind, current)
         current, kind = f"s{number}", "pushed"
     kept = {name for name in names(home / "work/x/.specs.pushed") if name.startswith("s")}
-    assert kept == {f"s{number}" for number in range(3, specs.KEPT_RELEASES + 3)}
+    assert kept == {f"s{number}" for number in range(3, releases.KEPT + 3)}
 
 
 # --- cuts
