@@ -1312,7 +1312,7 @@ class Agent:
                 # From here on its absence means that a disk is missing, also where the first launch is lost on its way.
                 with contextlib.suppress(OSError):  # the disk is full: nothing is launched
                     make_folders(os.path.join(self.state, "attempts"))
-                    for folder in (self.state, os.path.dirname(self.state)):
+                    for folder in up_to_home(self.state):
                         sync_folder(folder)  # an earlier agent may have ended before it did
             reply["index"] = {key: number for project in request["index"] for key, number in self._index(project)}
         reply["state"], reply["user"] = self.state, self._user
@@ -2293,6 +2293,17 @@ def make_folders(path: str) -> None:
     with contextlib.suppress(FileExistsError):
         os.mkdir(path)
     sync_folder(above)
+
+
+def up_to_home(path: str) -> Iterator[str]:
+    """A folder and those above it, to the home folder or the top."""
+    home = os.path.expanduser("~")
+    while True:
+        yield path
+        above = os.path.dirname(path)
+        if path in (above, home):
+            return
+        path = above
 
 
 def free_bytes(folder: str) -> Optional[int]:

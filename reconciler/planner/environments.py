@@ -17,7 +17,7 @@ from reconciler.model.setup import Setup, broken_part, setups_of
 from reconciler.model.spec import Job
 from reconciler.planner.backoff import counted_attempts
 from reconciler.planner.draft import Draft, Refusal
-from reconciler.planner.limits import ENVIRONMENT_RETRY_MAX_S, ENVIRONMENT_RETRY_S, SETUP_MAX_S
+from reconciler.planner.limits import CLOCK_DOUBT_S, ENVIRONMENT_RETRY_MAX_S, ENVIRONMENT_RETRY_S, SETUP_MAX_S
 
 Spot = tuple[str, Setup]
 """A host, and what is set up there."""
@@ -116,21 +116,28 @@ def _failures(draft: Draft) -> dict[Spot, Failure]:
     if not draft.ledger.set_up_in_vain and not any(map(_is_broken, ends.values())):
         return {}
     found: dict[Spot, Failure] = {}
+    ahead: dict[Spot, Failure] = {}
     for job, attempt, verdict in _failed(draft, ends):
-        spot = (attempt.host, broken_part(job, verdict.message))
-        known = found.get(spot)
-        if known is None or attempt.intended_at > known.launched_at:
-            tries = known.tries if known is not None else []
-            known = Failure(job.key, attempt.number, verdict.message, attempt.intended_at, verdict.at, tries)
-            found[spot] = known
-        known.tries.append((attempt.intended_at, verdict.at))
-        known.ended_at = max(known.ended_at, verdict.at)
+        # of a time that is still to come: the clock was set back since, and nothing can be reckoned from it
+        among = found if attempt.intended_at <= draft.now + CLOCK_DOUBT_S else ahead
+        _note(among, (attempt.host, broken_part(job, verdict.message)), job, attempt, verdict)
+    found = {**ahead, **found}
     _see_what_works(draft, ends, found)
     standing = {spot: failure for spot, failure in found.items() if failure.stands}
     for (host, _), failure in standing.items():
         failure.again_at = failure.ended_at + _delay_s(failure)
         draft.alert(f"{failure.job} could not be set up on {host}: {failure.message}")
     return standing
+
+
+def _note(found: dict[Spot, Failure], spot: Spot, job: Job, attempt: AttemptRecord, verdict: Verdict) -> None:
+    known = found.get(spot)
+    if known is None or attempt.intended_at > known.launched_at:
+        tries = known.tries if known is not None else []
+        known = Failure(job.key, attempt.number, verdict.message, attempt.intended_at, verdict.at, tries)
+        found[spot] = known
+    known.tries.append((attempt.intended_at, verdict.at))
+    known.ended_at = max(known.ended_at, verdict.at)
 
 
 def _delay_s(failure: Failure) -> float:

@@ -130,6 +130,15 @@ class TestRuns:
         assert self.begun(make.record(broken()), run=running) == [True]
 
 
+def test_a_clock_that_was_set_back_makes_it_tried_anew_once() -> None:
+    """Failures of a time that is still to come hold nothing back; the one that is tried then does, as ever."""
+    ahead = broken(at=NOW + 1200)
+    assert make.launches(looked(spec(), make.record(ahead))) == ["p/a"]
+    again = looked(spec(), make.record(ahead, broken(number=2, at=NOW - 1)))
+    assert make.launches(again) == []
+    assert state(again, "p/b").until == NOW - 1 + ENVIRONMENT_RETRY_S
+
+
 class TestTrial:
     def test_when_the_time_has_come_one_is_started(self) -> None:
         found = looked(spec(), make.record(broken(at=NOW - ENVIRONMENT_RETRY_S)))
