@@ -103,7 +103,7 @@ def test_it_uses_up_no_try_and_is_told_as_a_requeue() -> None:
 class TestRuns:
     """A run that was over: what only looks whether the environment is mended does not begin another one."""
 
-    OVER = ProjectRun("p", 1, NOW - 900, "/work/experiment_queue/x", settled_at=NOW - 800)
+    OVER = ProjectRun("p", 1, NOW - 900, "/code/experiment_queue/x", settled_at=NOW - 800)
 
     def begun(self, *records: JobRecord, run: ProjectRun | None = OVER, **facts: Any) -> list[bool]:
         desired = spec()
@@ -263,7 +263,7 @@ def test_what_a_message_blames() -> None:
     assert broken_part(job, NO_FOLDER) == folder_of(job)
     assert broken_part(job, NO_ENV) == environment_of(job)
     assert broken_part(job, f"{SNAPSHOT_PROBLEM}the output lib/a.json has no folder of its own") == snapshot_of(job)
-    assert broken_part(job, FOLDER_PROBLEM.format(cwd="/work/state/snapshots/0/1")) == snapshot_of(job)
+    assert broken_part(job, FOLDER_PROBLEM.format(cwd="/code/state/snapshots/0/1")) == snapshot_of(job)
     assert agent.SNAPSHOT_PROBLEM == SNAPSHOT_PROBLEM
 
 

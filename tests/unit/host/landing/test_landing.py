@@ -113,7 +113,7 @@ def test_what_it_runs_ends_with_whoever_asked(tmp_path: Path) -> None:
         ({"alike": "code/x"}, [], "exq/x"),
         ({"alike": "code/x"}, ["code/x"], "code/x"),
         ({"folder": "work"}, ["code/x"], "work"),
-        ({"folder": "~/work/../y", "alike": "code/x"}, ["code/x"], "y"),
+        ({"folder": "~/code/../y", "alike": "code/x"}, ["code/x"], "y"),
     ],
 )
 def test_which_folder(
