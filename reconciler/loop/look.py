@@ -13,7 +13,7 @@ from reconciler.model.ledger import Ledger, Request
 from reconciler.model.needs import Needs
 from reconciler.model.snapshot import Snapshot
 from reconciler.model.spec import LOCAL_HOST, Desired
-from reconciler.planner.adopt import all_taken_in
+from reconciler.planner.adopt import all_taken_in, runs_unfollowed
 from reconciler.planner.needs import OpenJobs, index_of, needs, open_jobs
 from reconciler.planner.plan import plan as make_plan
 from reconciler.planner.requests import with_requests
@@ -35,8 +35,8 @@ def look(world: World, *, full: bool = True, results: bool = False, woken: Colle
     decision needs, for those who show them."""
     now = world.clock()
     last = world.last
-    # what could not be adopted yet is seen by a full look alone: in a short one its job and its GPUs would seem free
-    full = full or (last is not None and any(action.kind is ActionKind.ADOPT for action in last.plan.actions))
+    # what is not adopted is seen by a full look alone: in a short one its job and its GPUs would seem free
+    full = full or (last is not None and _knows_of_others(last))
     requests = tuple(request for request in world.state.pending() if not world.ledger.is_accepted(request.id))
     if last is not None and not full:
         desired = last.desired
@@ -59,6 +59,14 @@ def look(world: World, *, full: bool = True, results: bool = False, woken: Colle
         world.last = Snapshot(now, desired, observed, ledger, plan, requests)
     world.turn += 1 if full else 0
     return world.last
+
+
+def _knows_of_others(last: Snapshot) -> bool:
+    """There are attempts that the ledger does not follow, or did not when it was looked."""
+    if any(action.kind is ActionKind.ADOPT for action in last.plan.actions):
+        return True
+    views = last.observed.hosts.values()
+    return any(isinstance(view, HostView) and view.strays and runs_unfollowed(last.ledger, view) for view in views)
 
 
 def _is_for_silence(world: World, observed: Observed, request: Request) -> bool:

@@ -17,7 +17,8 @@ def adopt_strays(draft: Draft) -> None:
         view = draft.observed.hosts[name]
         if isinstance(view, HostView):
             for path in view.strays:
-                if path not in draft.ledger.open_attempts:
+                followed = draft.ledger.open_attempts.get(path)
+                if followed is None or _is_elsewhere(draft, followed, name):
                     _adopt(draft, name, path)
             for job, number in sorted(view.index.items()):
                 _take_in(draft, name, job, number)
@@ -34,6 +35,12 @@ def take_over(draft: Draft, attempt: AttemptRecord) -> None:
     job = draft.desired.index.get(attempt.job)
     if job is not None:
         draft.put(job, JobStatus.RUNNING, Reason.ADOPTED, message, attempt=attempt.number)
+
+
+def runs_unfollowed(ledger: Ledger, view: HostView) -> bool:
+    """An attempt lives there that the ledger does not follow on this host. Only a full look sees such ones."""
+    followed = (ledger.open_attempts.get(path) for path in view.strays)
+    return any(attempt is None or attempt.host != view.host for attempt in followed)
 
 
 def all_taken_in(ledger: Ledger, view: HostView) -> bool:
@@ -71,6 +78,9 @@ def _adopt(draft: Draft, host: str, path: str) -> None:
         draft.note_unknown(f"{host}: a process says that it belongs to {path!r}, which is no attempt; it is left alone")
         return
     known = _known(draft, ref)
+    if known is not None and _is_elsewhere(draft, known, host):
+        _leave(draft, host, ref, known)
+        return
     ended = known is not None and known.verdict is not None
     reason = Reason.STRAGGLERS if ended else Reason.ADOPTED
     message = "processes of it run on after its end" if ended else "it runs on the host and is not in the ledger"
@@ -81,6 +91,20 @@ def _adopt(draft: Draft, host: str, path: str) -> None:
     job = draft.desired.index.get(ref.job)
     if job is not None and not ended:
         draft.put(job, JobStatus.RUNNING, Reason.ADOPTED, message, attempt=ref.number)
+
+
+def _is_elsewhere(draft: Draft, attempt: AttemptRecord, host: str) -> bool:
+    """The ledger's attempt is on another machine than this host."""
+    return attempt.host != host and draft.machine_of(attempt.host) != draft.machine_of(host)
+
+
+def _leave(draft: Draft, host: str, ref: AttemptRef, known: AttemptRecord) -> None:
+    """Its number was given to another one: the host was given up when no ledger knew of it any more.
+
+    There is no record for it, so it is not ended either; but its job is not started beside it."""
+    words = f"{host} runs an attempt {ref.number} of {ref.job}, and the one that the ledger has is on {known.host}"
+    draft.note_unknown(f"{words}; it is left alone: end it there if it is not wanted")
+    draft.unreleased[ref.job] = max(ref.number, draft.unreleased.get(ref.job, 0))
 
 
 def _known(draft: Draft, ref: AttemptRef) -> AttemptRecord | None:

@@ -83,8 +83,11 @@ def _refusal(draft: Draft, job: Job, failure: Failure, *, asked_for: bool) -> Re
     if failure.trial is not None:
         message = f"{failure.message}; {failure.trial} is started to see whether it is mended"
         return Refusal(Reason.ENVIRONMENT_BROKEN, message, by_a_person=True)
-    # a clock that was set back must not make the wait longer
-    if asked_for or not 0 < failure.again_at - draft.now <= ENVIRONMENT_RETRY_MAX_S:
+    wait_s = failure.again_at - draft.now
+    if asked_for or wait_s <= 0:
+        return None
+    if wait_s > ENVIRONMENT_RETRY_MAX_S:  # a clock that was set back must not make the wait longer
+        draft.wake(failure.again_at - ENVIRONMENT_RETRY_MAX_S)  # if it has not started until then, it waits again
         return None
     draft.wake(failure.again_at)
     attempt = f"attempt {failure.number}" + ("" if failure.job == job.key else f" of {failure.job}")
@@ -118,8 +121,11 @@ def _failures(draft: Draft) -> dict[Spot, Failure]:
     found: dict[Spot, Failure] = {}
     ahead: dict[Spot, Failure] = {}
     for job, attempt, verdict in _failed(draft, ends):
-        # of a time that is still to come: the clock was set back since, and nothing can be reckoned from it
-        among = found if attempt.intended_at <= draft.now + CLOCK_DOUBT_S else ahead
+        # of a time that is still to come: the clock was set back since, and until then nothing is reckoned from it
+        counts_at = attempt.intended_at - CLOCK_DOUBT_S
+        among = found if counts_at <= draft.now else ahead
+        if among is ahead:
+            draft.wake(counts_at)
         _note(among, (attempt.host, broken_part(job, verdict.message)), job, attempt, verdict)
     found = {**ahead, **found}
     _see_what_works(draft, ends, found)
@@ -191,9 +197,11 @@ def _see_what_works(draft: Draft, ends: dict[str, Verdict], found: dict[Spot, Fa
 def _tell(draft: Draft, failure: Failure, job: Job, attempt: AttemptRecord, verdict: Verdict | None) -> None:
     if _got_past(draft, attempt, verdict):
         failure.worked_at = max(failure.worked_at, attempt.intended_at)
-    elif verdict is None and attempt.intended_at > failure.launched_at:
-        failure.trial = min(failure.trial or job.key, job.key)
-        draft.wake(attempt.intended_at + SETUP_MAX_S)
+    elif verdict is None:
+        tells_at = attempt.intended_at + SETUP_MAX_S
+        draft.wake(tells_at if tells_at > draft.now else None)
+        if attempt.intended_at > failure.launched_at:
+            failure.trial = min(failure.trial or job.key, job.key)
 
 
 def _got_past(draft: Draft, attempt: AttemptRecord, verdict: Verdict | None) -> bool:

@@ -124,7 +124,7 @@ def _came_to_its_end(draft: Draft, project: Project) -> bool:
 
 def _project_settled(draft: Draft, project: Project) -> bool:
     prefix = project.name + "/"
-    if any(attempt.job.startswith(prefix) for attempt in draft.holding.values()):
+    if any(job.startswith(prefix) for job in draft.unreleased):
         return False
     # its summary is written there
     if isinstance(draft.view(project.home_host), Unknown):
@@ -166,7 +166,7 @@ def _finish(draft: Draft) -> Plan:
         milestones=tuple(draft.milestones),
         released=tuple(draft.released),
         wake_at=draft.wake_at,
-        settled=over and not (actions or changes or draft.holding or draft.ledger.open_attempts or draft.transfers),
+        settled=over and not (actions or changes or draft.unreleased or draft.ledger.open_attempts or draft.transfers),
         alerts=tuple(text for text in (*draft.alerts, source_alert(draft.desired.source)) if text),
         transfers=tuple(draft.transfers.values()),
         pins=draft.pins,

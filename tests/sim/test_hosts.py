@@ -362,3 +362,18 @@ def test_the_agent_tells_launches_apart(intent: bytes | None, another: bool) -> 
         unasked = agent.handle({"op": "probe", "attempts": [{"path": "p/a/1", "meant": None}]})
     assert reply["attempts"]["p/a/1"]["another"] is another
     assert "another" not in unasked["attempts"]["p/a/1"]
+
+
+# 41: a host came back that was given up when no ledger knew what ran there: its attempt had the number of another one
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("forget", 402540, (Fault(347, "hang"),), acts=((8.46, "lose-ledger"), (37.96, "stop"))),
+        Case("forget", 402540, (Fault(347, "hang"),), acts=((8.46, "lose-ledger"),)),
+    ],
+    ids=Case.line,
+)
+def test_an_attempt_with_the_number_of_another_one_is_waited_for(case: Case) -> None:
+    assert run_case(case)[1] == []

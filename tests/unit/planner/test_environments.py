@@ -139,6 +139,42 @@ def test_a_clock_that_was_set_back_makes_it_tried_anew_once() -> None:
     assert state(again, "p/b").until == NOW - 1 + ENVIRONMENT_RETRY_S
 
 
+class TestUntilWhenThePlanHolds:
+    """It says by itself when the clock alone would change it."""
+
+    def test_until_what_is_still_to_come_counts(self) -> None:
+        """Then the older failure counts alone, after which it worked."""
+        records = [make.record(broken("p/a", at=NOW + 8)), make.record(passed("p/b", NOW + 9))]
+        records.append(make.record(broken("p/c", at=NOW + 20)))
+        found = looked(spec(), *records)
+        assert make.launches(found) == []
+        assert found.wake_at is not None and make.launches(looked(spec(), *records, now=found.wake_at)) != []
+        assert looked(spec(), *records, now=found.wake_at - 0.01).states == found.states
+
+    def test_until_a_wait_that_was_too_long_is_none_any_more(self) -> None:
+        """As long as there is no room, nothing else would say so."""
+        live = make.attempt(1, "p/z", intended_at=NOW - 100)
+        desired = spec((make.job("z"), *MANY), max_parallel=1)
+        records = [make.record(broken(at=NOW + ENVIRONMENT_RETRY_MAX_S)), make.record(live)]
+        facts = {live.path: make.running(at=NOW - 100)}
+        found = looked(desired, *records, attempts=facts)
+        later = looked(desired, *records, now=NOW + ENVIRONMENT_RETRY_S, attempts=facts)
+        assert (state(found, "p/a").reason, state(later, "p/a").reason) == (
+            Reason.NO_FREE_SLOT,
+            Reason.ENVIRONMENT_BROKEN,
+        )
+        assert found.wake_at is not None and found.wake_at <= NOW + ENVIRONMENT_RETRY_S
+
+    def test_until_one_has_run_for_long_enough_that_began_between_two_failures(self) -> None:
+        runs = make.attempt(1, "p/b", intended_at=NOW - SETUP_MAX_S + 10)
+        tried = make.record(*(broken(number=n, at=NOW - 5 - 2000.0 * (5 - n)) for n in range(1, 6)))
+        facts = {runs.path: make.running(at=runs.intended_at)}
+        found = looked(spec(), tried, make.record(runs), attempts=facts)
+        later = looked(spec(), tried, make.record(runs), now=NOW + 10, attempts=facts)
+        assert state(later, "p/c").until == NOW - 5 + ENVIRONMENT_RETRY_S != state(found, "p/c").until
+        assert found.wake_at == NOW + 10
+
+
 class TestTrial:
     def test_when_the_time_has_come_one_is_started(self) -> None:
         found = looked(spec(), make.record(broken(at=NOW - ENVIRONMENT_RETRY_S)))

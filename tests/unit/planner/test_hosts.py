@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -12,7 +12,7 @@ from reconciler.model.facts import Gpu, HostView, Observed, PreconditionFacts, U
 from reconciler.model.ledger import COLLECTED, Copy, JobRecord, Ledger, Request
 from reconciler.model.plan import Launch, Plan
 from reconciler.model.spec import Desired, Placement, Project
-from reconciler.planner.adopt import all_taken_in
+from reconciler.planner.adopt import all_taken_in, runs_unfollowed
 from reconciler.planner.needs import needs
 from reconciler.planner.plan import plan
 from reconciler.planner.requests import with_requests
@@ -334,3 +334,51 @@ def test_a_job_that_was_never_seen_waits_for_a_host_that_may_have_it(untold: boo
 def test_when_a_host_has_told_all(index: Any, strays: Any, open_: Any, told: bool) -> None:
     records = [make.record(make.attempt(2, key)) for key in open_]
     assert all_taken_in(make.ledger(*records), make.view(index=index, strays=strays)) is told
+
+
+class TestOneThatHasItsNumberTwice:
+    """A host was given up when no ledger knew what ran there: its jobs were started elsewhere with the same numbers."""
+
+    BOOTS: ClassVar = {"a": {"boot_id": "boot-a", "strays": ("p/j0/1",)}, "b": {"boot_id": "boot-b"}}
+
+    def look(self, record: JobRecord, **views: Any) -> Plan:
+        project = make.project(*jobs(2), placements=(A, B))
+        return planned(project, record, views={host: {**self.BOOTS[host], **views.get(host, {})} for host in "ab"})
+
+    @pytest.mark.parametrize("reason", [Reason.CODE_ERROR, Reason.STOPPED_BY_USER, Reason.SUCCEEDED])
+    def test_it_is_not_taken_for_the_one_that_has_ended(self, reason: Reason) -> None:
+        ended = make.over(1, reason, key="p/j0", host="b", retry_at=NOW - 1)
+        result = self.look(make.record(ended))
+        assert ActionKind.ADOPT not in {action.kind for action in result.actions}
+        assert placed(result) == {"j1": "a"}, "its job waits, others do not"
+        assert result.unknown == (
+            "a runs an attempt 1 of p/j0, and the one that the ledger has is on b; it is left alone: end it there if it "
+            "is not wanted",
+        )
+
+    def test_nothing_is_settled_before_it_has_ended(self) -> None:
+        completed = [
+            replace(make.completed(f"p/j{n}"), attempts=(make.over(1, key=f"p/j{n}", host="b"),)) for n in (0, 1)
+        ]
+        project = make.project(*jobs(2), placements=(A, B))
+        assert not planned(project, *completed, views=self.BOOTS).settled
+        assert planned(project, *completed, views={**self.BOOTS, "a": {"boot_id": "boot-a"}}).settled
+
+    def test_nor_for_the_one_that_runs(self) -> None:
+        live = make.attempt(1, "p/j0", host="b")
+        result = self.look(make.record(live), b={"attempts": {live.path: make.running()}})
+        assert ActionKind.ADOPT not in {action.kind for action in result.actions}
+        assert result.states["p/j0"].status is JobStatus.RUNNING and len(result.unknown) == 1
+
+    def test_a_machine_with_two_names_has_it_once(self) -> None:
+        live = make.attempt(1, "p/j0", host="b")
+        facts = {"boot_id": "boot-a", "strays": ("p/j0/1",), "attempts": {live.path: make.running()}}
+        assert self.look(make.record(live), a=facts, b=facts).unknown == ()
+
+
+@pytest.mark.parametrize(("host", "unfollowed"), [("a", False), ("b", True)])
+def test_what_only_a_full_look_sees(host: str, unfollowed: bool) -> None:
+    ledger = make.ledger(make.record(make.attempt(1, "p/a", host="a")))
+    assert runs_unfollowed(ledger, replace(make.view(strays=("p/a/1",)), host=host)) is unfollowed
+    assert runs_unfollowed(ledger, make.view(strays=("p/b/1",)))
+    assert not runs_unfollowed(ledger, make.view())
