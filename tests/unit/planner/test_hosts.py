@@ -352,8 +352,8 @@ class TestOneThatHasItsNumberTwice:
         assert ActionKind.ADOPT not in {action.kind for action in result.actions}
         assert placed(result) == {"j1": "a"}, "its job waits, others do not"
         assert result.unknown == (
-            "a runs an attempt 1 of p/j0, and the one that the ledger has is on b; it is left alone: end it there if it "
-            "is not wanted",
+            "a runs an attempt 1 of p/j0, and the one that the ledger has is on b; it is left alone: end it there if "
+            "it is not wanted",
         )
 
     def test_nothing_is_settled_before_it_has_ended(self) -> None:
