@@ -559,16 +559,16 @@ class Globber:
 
     def find(self, cwd: str, pattern: str) -> List[Tuple[str, os.stat_result]]:
         """Paths with their stat, sorted. Raises Unreadable where a folder or file may not be looked at."""
-        found = {}
+        found: List[Tuple[str, os.stat_result]] = []
         wanted = resolve(cwd, pattern)
         plain = not is_pattern(wanted) and "//" not in wanted
-        for path in (wanted,) if plain else self._expand("/", wanted.split("/")[1:]):
+        for path in (wanted,) if plain else sorted(set(self._expand("/", wanted.split("/")[1:]))):
             try:
-                found[path] = os.stat(path)
+                found.append((path, os.stat(path)))
             except OSError as error:
                 if error.errno not in ABSENT_ERRORS:
                     raise Unreadable(f"{path} cannot be looked at: {error.strerror}") from error
-        return sorted(found.items())
+        return found
 
     def _expand(self, folder: str, components: List[str]) -> Iterator[str]:
         for position, component in enumerate(components):
@@ -1508,16 +1508,17 @@ class Agent:
         return holder is not None and holder in (path, "")
 
     def _tree(self, path: str, started: Optional[Json], payload: Optional[Stat], table: List[Process]) -> List[Stat]:
-        """Processes that provably belong to the attempt: by its marker, or by the payload's session.
+        """Processes that provably belong to the attempt: by its marker, or, without one, by the payload's session.
 
         Once the payload is gone its session's number may be another's: then holding the job's lock is the proof."""
         tree = [payload] if payload else []
-        session = int(started["pid"]) if started else 0
+        this_boot = started is not None and started["boot_id"] == self._boot_id
+        session = int(started["pid"]) if started and this_boot else 0
         since = int(started["start_ticks"]) if started else 0
         for stat, attempt in table:
             if payload and stat.pid == payload.pid:
                 continue
-            member = bool(session) and stat.session == session and stat.start_ticks >= since
+            member = bool(session) and attempt is None and stat.session == session and stat.start_ticks >= since
             if attempt == path or (member and (payload or holds_open(stat.pid, self._job_lock(path)))):
                 tree.append(stat)
         return tree

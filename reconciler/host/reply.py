@@ -14,16 +14,18 @@ class HostAgent(Protocol):
         """Answer one request. Never raises; a failure is `{"error": ..., "kind": ...}`."""
 
 
+_COME = threading.Event()
+_COME.set()
+
+
 class Reply:
     """Set once, by whichever thread has the answer."""
 
     def __init__(self, answer: dict[str, Any] | None = None) -> None:
         self._answer = answer
-        self._event = threading.Event()
+        self._event = _COME if answer is not None else threading.Event()
         self._lock = threading.Lock()
         self._callbacks: list[Callable[[], None]] = []
-        if answer is not None:
-            self._event.set()
 
     @property
     def done(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
+from operator import is_
 from pathlib import Path
 from typing import Protocol
 
@@ -82,6 +83,10 @@ class SpecFolder:
         self.folder = folder
         self._intake = Intake(base_of_folder(folder), last_good, set() if passed is None else passed)
         self._revision = Revision(folder)
+        self._read: tuple[object, ...] = ()
+        """What the last desired state is of: a git operation, then the files. Empty where it is of no folder."""
+        self._files: list[TakenFile] = []
+        self._version = ""
 
     def load(self, *, settle: bool, now: float) -> Desired:
         """The desired state at the time `now` (seconds since the epoch).
@@ -107,12 +112,21 @@ class SpecFolder:
         taken = {name: self._take(name, settle, busy, now) for name in names}
         taken.update(self._vanished(taken, settle, busy, now))
         self._intake.taken = {name: taken[name] for name in sorted(taken)}
-        files = one_project_each(list(self._intake.taken.values()))
-        version = version_of(files)
-        revision = self._revision.read(git, version, now)
-        files = self._intake.with_revisions(files, revision, version)
+        return self._desired(git, busy, now)
+
+    def _desired(self, git: Path | None, busy: str | None, now: float) -> Desired:
+        """Of the files that were taken. Where they are those of the last look, and all good, nothing is made anew."""
+        read, last = (busy, *self._intake.taken.values()), self._intake.desired
+        if len(read) != len(self._read) or not all(map(is_, read, self._read)):
+            self._read, last = read, None
+            self._files = one_project_each(list(self._intake.taken.values()))
+            self._version = version_of(self._files)
+        revision = self._revision.read(git, self._version, now)
+        if last is not None and last.revision == revision and all(file.is_good for file in self._files):
+            return last
+        files = self._intake.with_revisions(self._files, revision, self._version)
         self._intake.note_revisions(files)
-        return self._intake.kept(desired_of(version, revision, files, self._errors(files, busy)))
+        return self._intake.kept(desired_of(self._version, revision, files, self._errors(files, busy)))
 
     def texts(self) -> dict[str, str]:
         """By path, the texts that the projects of the last load come from."""
@@ -133,6 +147,7 @@ class SpecFolder:
     def _without_folder(self, words: str) -> Desired:
         """A folder that cannot be listed or trusted asks for nothing new; what it asked for before still stands."""
         found = SpecError(str(self.folder), 0, 0, words)
+        self._read = ()
         last = self._intake.desired or Desired(version=digest_of(""), revision="none", projects={})
         self._intake.desired = last if last.errors == (found,) else replace(last, errors=(found,))
         return self._intake.desired

@@ -303,6 +303,12 @@ def _has_socket(machine: Machine, pid: int) -> bool:
     return any(path.startswith(f"{SOCKETS}/{pid}.") for path in machine.disk.children[SOCKETS])
 
 
+def _is_unknown(run: Run, host: Machine, attempt: str) -> bool:
+    """Its folder was removed by hand, and the ledger is lost."""
+    folders = [f"{state}/attempts/{attempt}" for state in run.scenario.states]
+    return host.traces_lost and not any(folder in host.disk.entries for folder in folders)
+
+
 def check_end(run: Run) -> None:
     """Nothing of ours is left, and nothing of anyone else is missing."""
     machine = run.machine
@@ -318,6 +324,8 @@ def check_end(run: Run) -> None:
 def _check_host_at_end(run: Run, host: Machine, lied_to: bool) -> None:
     for process in host.procs.values():
         if process.role == "screen" and (lied_to or not _has_socket(host, process.pid)):
+            continue
+        if process.role == "screen" and _is_unknown(run, host, process.attempt or ""):
             continue
         if process.attempt is not None:
             host.wrong(f"L1: all is settled, and {process.role} {process.pid} of {process.attempt} is still there")

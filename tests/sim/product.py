@@ -73,6 +73,7 @@ def _specs() -> Any:
         setattr(module, name, getattr(intake, name))
     module.stamp_of, module.read_spec, module.Unreadable = reading.stamp_of, reading.read_spec, reading.Unreadable
     module.git_folder = lambda _folder: None
+    module.folder_distrust = lambda _folder: ""
     return module
 
 

@@ -324,7 +324,9 @@ class Run:
             return False
         assert daemon.snapshot is not None
         daemon.next_at = machine.uptime + max(0.0, daemon.rest_s())
+        if daemon.done or self.happenings or not finished(daemon.snapshot):
+            return False
         silent = any(isinstance(view, Unknown) for view in daemon.snapshot.observed.hosts.values())
         # a loop that goes on looks whether the environment is mended
         tried = any(state.reason is Reason.ENVIRONMENT_BROKEN for state in daemon.snapshot.plan.states.values())
-        return finished(daemon.snapshot) and not (daemon.done or self.happenings or silent or tried)
+        return not (silent or tried)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 
@@ -22,6 +23,16 @@ def test_records_are_the_same() -> None:
     assert repr(quick).startswith("HostView(host='h', observed_at=1.0, boot_id=''")
     with pytest.raises(TypeError):
         HostView("h")  # type: ignore[call-arg]
+
+
+def test_a_replaced_record_is_the_same() -> None:
+    quick_replace = vars(import_module("reconciler.loop.look"))["replace"]
+    assert quick_replace is not replace, "the tests here are quick"
+    view = HostView("h", 1.0, gpus=(Gpu(0, "GPU-0", "x", 1, 2, None),))
+    assert quick_replace(view, observed_at=2.0) == replace(view, observed_at=2.0)
+    assert (view.observed_at, quick_replace(view)) == (1.0, view)
+    with pytest.raises(TypeError, match="no_such"):
+        quick_replace(view, no_such=1)
 
 
 def test_a_run_is_the_same() -> None:

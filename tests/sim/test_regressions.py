@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from reconciler.planner.limits import KILL_GRACE_S, SESSION_GRACE_S
 from reconciler.planner.outcome import Ended, read_attempt
 from reconciler.planner.plan import plan
 from reconciler.planner.same import same_facts
+from tests.sim import product
 from tests.sim.campaign import Case, run_case
 from tests.sim.drafts import Draft
 from tests.sim.explore import attempt, fault_free
@@ -344,3 +346,26 @@ def test_outputs_that_are_no_longer_asked_for_decide_nothing() -> None:
     assert found == read_attempt(record, replace(view, outputs={}), job, SuccessRule.EXIT_AND_OUTPUT, make.NOW)
     assert isinstance(found, Ended)
     assert found.reason is Reason.PAYLOAD_VANISHED
+
+
+# 43: the host was restarted, a later attempt's process got the number of an earlier one's, and was ended for that one
+
+
+@pytest.mark.parametrize("boot_id", ["boot-before", "boot-1"], ids=["another-boot", "this-boot"])
+@pytest.mark.parametrize("of", ["p/a/1", "p/a/2", None], ids=["its-own", "a-later-one's", "unmarked"])
+def test_a_number_that_is_another_process_by_now(boot_id: str, of: str | None) -> None:
+    """Within one boot, a process without a marker that holds the job's lock belongs to the attempt all the same."""
+    machine = Run(ALL["plain"]).machine
+    assert machine.boot_id == "boot-1"
+    state = "/home/u/.local/state/exq"
+    machine.disk.put(f"{state}/locks/p%a.lock", b"p/a/2\n")
+    lock = machine.disk.entries[f"{state}/locks/p%a.lock"].ino
+    environ = {b"EXQ_SHIM": b"1", b"EXQ_STATE": state.encode(), b"EXQ_ATTEMPT": of.encode()} if of else {}
+    process = machine.spawn("payload", attempt=of or "p/a/1", state=state, environ=environ, locks=[lock])
+    started = {"boot_id": boot_id, "pid": process.pid, "start_ticks": process.start_ticks - 1}
+    machine.disk.put(f"{state}/attempts/p/a/1/claim", f"shim {boot_id} 150 1\n".encode())
+    machine.disk.put(f"{state}/attempts/p/a/1/started.json", (json.dumps(started) + "\n").encode())
+    found = product.agent.Agent(state, {}).handle({"op": "kill", "path": "p/a/1"})
+    belongs = of == "p/a/1" or (of is None and boot_id == machine.boot_id)
+    assert found == {"signalled": [process.pid] if belongs else [], "quit": []}
+    assert process.alive is not belongs
