@@ -56,6 +56,9 @@ GPU_QUERY = ["--query-gpu=index,uuid,name,memory.used,memory.total,utilization.g
 APPS_QUERY = ["--query-compute-apps=pid,gpu_uuid,used_memory", "--format=csv,noheader,nounits"]
 TELLING_FILES = frozenset(("intent.json", "claim", "started.json", "exit.json", "verdict.json"))
 ATTEMPT_PATH = re.compile(r"(?!\.{1,2}/)[^/\n]+/(?!\.{1,2}/)[^/\n]+/[0-9]{1,9}\Z")
+LISTED_PROCESS = re.compile(r"^\s*(\d+)\s*,", re.MULTILINE)
+LISTED_SCREEN = re.compile(r"^\t(\d+\.exq\.\S+)\t(?!.*\(Dead)", re.MULTILINE)
+NUMBER = re.compile(r"[0-9]{1,20}\Z")
 COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 SNAPSHOT_AGAIN_S = 30.0
 SNAPSHOT_UNUSED_S = 600.0
@@ -1435,7 +1438,7 @@ class Agent:
         if "sessions" in tools:
             reply["sessions"] = self._screen.listing_facts(tools["sessions"], folder_problem)
             # A dead one's pid may be another process by now: its command says nothing about it.
-            listed = re.findall(r"^\t(\d+\.exq\.\S+)\t(?!.*\(Dead)", tools["sessions"].text, re.MULTILINE)
+            listed = LISTED_SCREEN.findall(tools["sessions"].text)
             reply["sessions"]["others"] = [address for address in listed if self._is_of_others(address)]
         if "query" in tools:
             query, apps = tools["query"], tools["apps"]
@@ -1444,7 +1447,7 @@ class Agent:
     def _owners(self, apps: str) -> Json:
         """Who the processes on the GPUs are; those hidden by a container or gone are left out."""
         owners: Json = {}
-        for pid in re.findall(r"^\s*(\d+)\s*,", apps, re.MULTILINE):
+        for pid in LISTED_PROCESS.findall(apps):
             uid = owner_of(int(pid))
             if uid is None:
                 continue
@@ -1470,7 +1473,7 @@ class Agent:
         started = dict(record[0], at=record[1]) if record else None
         payload = self._live_process(started, "pid", "start_ticks", folder) if started else None
         revoked = words == ["revoked"]
-        if words[:1] == ["shim"] and len(words) == 4 and re.match(r"[0-9]{1,20} [0-9]{1,20}\Z", " ".join(words[2:])):
+        if len(words) == 4 and words[0] == "shim" and NUMBER.match(words[2]) and NUMBER.match(words[3]):
             shim_alive = words[1] == self._boot_id and is_alive(int(words[2]), int(words[3]))
         else:
             shim_alive = claim is not None and not revoked and self._unnamed_shim(folder)
@@ -1538,7 +1541,7 @@ class Agent:
                 started = dict(record[0], at=record[1]) if record else None
             setup = read_file(os.path.join(folder, "setup_failed"), 4096)
             facts: Json = {
-                "exists": all(os.path.exists(os.path.join(folder, name)) for name in ("intent.json", "job.sh")),
+                "exists": os.path.exists(f"{folder}/intent.json") and os.path.exists(f"{folder}/job.sh"),
                 "claimed": life.claimed and not life.revoked,
                 "revoked": life.revoked,
                 "started": started,

@@ -8,8 +8,7 @@ from enum import Enum
 class _Word(str, Enum):
     """An enum whose members print, compare and serialise as their text."""
 
-    def __str__(self) -> str:
-        return str(self.value)
+    __str__ = str.__str__
 
 
 class JobStatus(_Word):

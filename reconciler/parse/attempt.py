@@ -6,7 +6,7 @@ from reconciler.model.facts import AttemptFacts, Exited, ProcessId, Started, Unk
 from reconciler.parse.fields import (
     Malformed,
     Raw,
-    flag,
+    flags,
     integer,
     integers,
     mapping,
@@ -30,20 +30,28 @@ def parse_attempt(raw: Raw) -> AttemptFacts | Unknown:
         return Unknown(f"the host's answer about this attempt cannot be read: {wrong}; exq asks again")
 
 
+_LIVENESS = ("payload_alive", "shim_alive", "tree_alive")
+_FLAGS = ("exists", "another", "claimed", "revoked", "scanned", *_LIVENESS)
+
+
 def _facts(raw: Raw) -> AttemptFacts:
-    told = _told if raw.get("exists") or raw.get("claimed") or raw.get("started") else flag
+    exists, another, claimed, revoked, scanned, payload_alive, shim_alive, tree_alive = flags(raw, _FLAGS)
+    told = ("exists", *_LIVENESS) if exists or claimed or raw.get("started") else ("exists",)
+    missing = [key for key in told if key not in raw]
+    if missing:
+        raise Malformed(f"`{missing[0]}` is missing")
     launch_error, setup_error = raw.get("launch_error"), raw.get("setup_error")
     return AttemptFacts(
-        exists=_told(raw, "exists"),
-        another=flag(raw, "another"),
-        claimed=flag(raw, "claimed"),
-        revoked=flag(raw, "revoked"),
+        exists=exists,
+        another=another,
+        claimed=claimed,
+        revoked=revoked,
         started=_started(raw.get("started")),
         exited=_exited(raw.get("exited")),
-        payload_alive=told(raw, "payload_alive"),
-        shim_alive=told(raw, "shim_alive"),
-        tree_alive=told(raw, "tree_alive"),
-        scanned=flag(raw, "scanned"),
+        payload_alive=payload_alive,
+        shim_alive=shim_alive,
+        tree_alive=tree_alive,
+        scanned=scanned,
         tree_pids=integers(raw, "tree_pids"),
         launch_error=None if launch_error is None else one_line(text(raw, "launch_error")),
         setup_error=None if setup_error is None else one_line(text(raw, "setup_error")),
@@ -51,13 +59,6 @@ def _facts(raw: Raw) -> AttemptFacts:
         log_at=optional_number(raw, "log_at"),
         log_tail=optional_text(raw, "log_tail") or "",
     )
-
-
-def _told(raw: Raw, key: str) -> bool:
-    """A flag that has to be there."""
-    if key not in raw:
-        raise Malformed(f"`{key}` is missing")
-    return flag(raw, key)
 
 
 def _started(value: object) -> Started | None:

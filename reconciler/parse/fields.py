@@ -10,6 +10,7 @@ from reconciler.model.facts import Unknown
 
 Raw = Mapping[str, Any]
 _ONLY_TEXT = frozenset({str})
+_ONLY_FLAG = frozenset({bool})
 _LISTS = (list, tuple)
 
 
@@ -59,6 +60,12 @@ def flag(raw: Raw, key: str) -> bool:
     if value is not True and value is not False:
         raise Malformed(f"`{key}` should be true or false, not {kind(value)}")
     return value
+
+
+def flags(raw: Raw, keys: tuple[str, ...]) -> list[bool]:
+    """Several booleans; missing ones count as false. Raises Malformed."""
+    values = [raw.get(key, False) for key in keys]
+    return values if _ONLY_FLAG.issuperset(map(type, values)) else [flag(raw, key) for key in keys]
 
 
 def integer(raw: Raw, key: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 
 from reconciler.model.facts import Gpu, GpuProcess, Unknown
@@ -78,6 +79,7 @@ def _no_answer(query: Raw) -> Unknown | None:
     return None
 
 
+@lru_cache(maxsize=64)
 def _read_gpus(answer: str, code: int) -> tuple[Gpu, ...] | Unknown:
     lines = [line for line in answer.splitlines() if line.strip() and not line.lstrip().startswith("WARNING:")]
     found = [_gpu(line) for line in lines]
@@ -154,14 +156,18 @@ def _apps(raw: object) -> Iterator[tuple[str, int, int | None]]:
         answer = text(apps, "text") if integer(apps, "exit") in (_EXIT_OK, _EXIT_INFOROM_CORRUPTED) else ""
     except Malformed:
         return  # who uses a GPU is for messages only: its memory alone decides
+    yield from _app_rows(answer)
+
+
+@lru_cache(maxsize=64)
+def _app_rows(answer: str) -> tuple[tuple[str, int, int | None], ...]:
+    rows = []
     for line in answer.splitlines():
         parts = line.strip().split(", ")
-        if len(parts) != len(APP_FIELDS) or not _DIGITS.fullmatch(parts[0]):
-            continue
-        try:
-            yield parts[1], int(parts[0]), _quantity(parts[2])
-        except ValueError:
-            continue
+        if len(parts) == len(APP_FIELDS) and _DIGITS.fullmatch(parts[0]):
+            with suppress(ValueError):
+                rows.append((parts[1], int(parts[0]), _quantity(parts[2])))
+    return tuple(rows)
 
 
 def _process(pid: int, used_mib: int | None, owners: object) -> GpuProcess:

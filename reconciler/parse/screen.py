@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from reconciler.model.facts import Session, SessionState, Unknown
 from reconciler.parse.fields import Malformed, Raw, flag, integer, mapping, one_line, optional_text, text, texts
@@ -43,14 +44,20 @@ def parse_sessions(raw: Raw) -> tuple[Session, ...] | Unknown:
 
 
 def _read_listing(listing: str, raw: Raw) -> tuple[Session, ...] | Unknown:
-    footers = _FOOTER.findall(listing)
-    rows = _ROW.findall(listing)
-    if footers:
-        return _check_count(rows, int(footers[-1][0]))
+    listed = _listed(listing)
+    if listed is not None:
+        return listed
     nothing = _NONE.search(listing)
-    if nothing and not rows:
+    if nothing and not _ROW.search(listing):
         return _believe_none(nothing.group(1), raw)
     return _explain_refusal(listing, raw)
+
+
+@lru_cache(maxsize=64)
+def _listed(listing: str) -> tuple[Session, ...] | Unknown | None:
+    """The sessions of a listing that says how many there are. The same text comes look after look."""
+    footers = _FOOTER.findall(listing)
+    return _check_count(_ROW.findall(listing), int(footers[-1][0])) if footers else None
 
 
 def _check_count(rows: list[tuple[str, str, str]], announced: int) -> tuple[Session, ...] | Unknown:

@@ -25,7 +25,8 @@ def counted_attempts(record: JobRecord | None, generation: str) -> tuple[Attempt
     Where an attempt's intent cannot be read, nothing says that it was of another one."""
     if record is None:
         return ()
-    return tuple(a for a in record.attempts if a.number > record.retry_after and a.generation in (generation, ""))
+    after, alike = record.retry_after, (generation, "")
+    return tuple([a for a in record.attempts if a.number > after and a.generation in alike])
 
 
 def jitter(path: str, delay_s: float) -> float:

@@ -12,7 +12,7 @@ from reconciler.model.plan import Launch
 from reconciler.model.spec import Job, Phase, Project
 from reconciler.planner.backoff import INFRA_REASONS, counted_attempts
 from reconciler.planner.draft import Draft, Refusal
-from reconciler.planner.environments import note_launch, setups_in_vain
+from reconciler.planner.environments import failures_of, note_launch, setups_in_vain
 from reconciler.planner.inputs import inputs_refusal
 from reconciler.planner.jobs import Candidate, blocked_by
 from reconciler.planner.pins import commit_of, launch_pin, snapshot_refusal
@@ -64,7 +64,7 @@ def _place(
     draft: Draft, project: Project, phase: Phase, candidate: Candidate, rooms: Sequence[Room], crowded: Crowded
 ) -> Refusal | None:
     """Launch it on the best host that takes it; else say why none does."""
-    in_vain = setups_in_vain(draft, candidate.job, [room.host for room in rooms], asked_for=_asked_for(candidate))
+    in_vain = _in_vain(draft, candidate, rooms) if failures_of(draft) else {}
     refusals = {host: refusal for host, refusal in in_vain.items() if refusal is not None}
     if len(refusals) == len(rooms):
         return _joined(refusals, None)
@@ -118,6 +118,11 @@ def _in_turn(rooms: Sequence[Room], before: str | None, in_vain: Collection[str]
     if len(rooms) < 2:
         return rooms
     return sorted(rooms, key=lambda room: (room.host in in_vain, room.host != before, -len(room.free_gpus), room.busy))
+
+
+def _in_vain(draft: Draft, candidate: Candidate, rooms: Sequence[Room]) -> dict[str, Refusal | None]:
+    hosts = [room.host for room in rooms]
+    return setups_in_vain(draft, candidate.job, hosts, asked_for=_asked_for(candidate))
 
 
 def _asked_for(candidate: Candidate) -> bool:

@@ -152,7 +152,7 @@ def _finish(draft: Draft) -> Plan:
     actions = (*draft.actions, *draft.launches)
     states = {job.key: draft.states[job.key] for job in draft.desired.jobs() if job.key in draft.states}
     states.update((key, state) for key, state in draft.states.items() if key not in states)
-    over = all(blocked_for_good(state) for state in states.values())
+    over = all(map(blocked_for_good, states.values()))
     ends = any(isinstance(action, Settle) and not action.revoke for action in actions)
     changes = bool(draft.milestones or draft.released)
     if over and (ends or changes or just_ended(draft)):

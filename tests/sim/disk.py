@@ -184,9 +184,6 @@ class Disk:
         inode = self._stable.get(path)
         return inode.durable if inode is not None else b""
 
-    def stat(self, path: str) -> StatResult:
-        return stat_of(self.get(path))
-
     # the power fails
 
     def power_loss(self) -> None:

@@ -248,7 +248,7 @@ class FakeOs:
         return stat_of(self._files[fd][1])
 
     def stat(self, path: str | os.PathLike[str]) -> StatResult:
-        return self.m.disk.stat(os.fspath(path))
+        return stat_of(self.m.disk.get(os.fspath(path)))
 
     lstat = stat
 

@@ -94,6 +94,7 @@ def _agent() -> Any:
     module.Child = Child
     module.collect = collect
     module.resolve = lru_cache(maxsize=1 << 14)(module.resolve)  # pure, and the same few paths in every look
+    module.encoded = lru_cache(maxsize=1 << 14)(module.encoded)
     module.is_pattern = lru_cache(maxsize=1 << 14)(module.is_pattern)
     return module
 

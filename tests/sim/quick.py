@@ -18,7 +18,7 @@ from typing import Any
 
 PACKAGES = ("reconciler.model", "reconciler.planner")
 GUARDS = ("__init__", "__setattr__", "__delattr__")
-ROOM = 50_000
+ROOM = 400_000
 """New objects before the garbage collector looks at the young ones: a whole run makes few that are in cycles."""
 
 
