@@ -1310,16 +1310,23 @@ class Agent:
         self._commits(request, reply)
         if request.get("disk"):
             reply["disk"] = self._disk()
-        if request.get("index") is not None:
-            if not attempts:
-                # From here on its absence means that a disk is missing, also where the first launch is lost on its way.
-                with contextlib.suppress(OSError):  # the disk is full: nothing is launched
-                    make_folders(os.path.join(self.state, "attempts"))
-                    for folder in up_to_home(self.state):
-                        sync_folder(folder)  # an earlier agent may have ended before it did
+        if request.get("index") is not None and (attempts or self._is_there_for_good(reply)):
             reply["index"] = {key: number for project in request["index"] for key, number in self._index(project)}
         reply["state"], reply["user"] = self.state, self._user
         return reply
+
+    def _is_there_for_good(self, reply: Json) -> bool:
+        """Make the folder of attempts before the first launch: from then on its absence means that a disk is missing,
+        also where that launch is lost on its way. As long as that fails, nothing is launched."""
+        try:
+            make_folders(os.path.join(self.state, "attempts"))
+            for folder in up_to_home(self.state):
+                sync_folder(folder)  # an earlier agent may have ended before it did
+        except OSError as error:
+            message = f"{self.state} cannot be written: {error.strerror}"
+            reply["disk"] = {"free_mib": 0, "writable": False, "message": message}
+            return False
+        return True
 
     def _commits(self, request: Json, reply: Json) -> None:
         """What jobs with `snapshot` wait for; in a full look, all work trees that are there and idle, too."""

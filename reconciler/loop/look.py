@@ -18,7 +18,7 @@ from reconciler.planner.needs import OpenJobs, index_of, needs, open_jobs
 from reconciler.planner.plan import plan as make_plan
 from reconciler.planner.requests import with_requests
 from reconciler.planner.same import same_facts
-from reconciler.store.collector import no_collection
+from reconciler.store.collector import without_collection
 
 NOT_ASKED = Unknown("it was not looked at this time", quiet=True)
 STALE_S = 45.0
@@ -27,7 +27,7 @@ QUIET_S = 15.0
 """How long a host may take to answer before that is news."""
 
 
-@no_collection()
+@without_collection
 def look(world: World, *, full: bool = True, results: bool = False, woken: Collection[str] | None = None) -> Snapshot:
     """Load the specs, observe, plan. A short look (`full=False`) asks only for what an ended attempt changes.
 
@@ -178,7 +178,7 @@ def _answer(world: World, desired: Desired, host: str, until: float | None) -> H
     if isinstance(view, Unknown):
         world.views.pop(host, None)  # what was known before an outage says little after it
         return replace(view, untold=_is_untold(world, host))
-    if asked.needs.index and all_taken_in(world.ledger.ledger(), view):
+    if "index" in answer and all_taken_in(world.ledger.ledger(), view):
         world.indexed.add(host)
     world.views[host] = view
     return view

@@ -30,7 +30,7 @@ from reconciler.planner.transitions import (
     settle,
     with_attempt,
 )
-from reconciler.store.collector import no_collection
+from reconciler.store.collector import without_collection
 from reconciler.store.errors import StoreError
 from reconciler.store.failpoint import failpoint
 from reconciler.store.seen import seen_now, with_told
@@ -53,7 +53,7 @@ class Patience:
         return None if self._until is None else max(0.0, self._until - self._monotonic())
 
 
-@no_collection()
+@without_collection
 def tick(world: World, *, full: bool = True, woken: Collection[str] | None = None) -> tuple[Snapshot, tuple[Done, ...]]:
     """Look, then do what the plan says. A full disk stops the doing, not the loop; it is tried again."""
     try:

@@ -17,7 +17,7 @@ from zlib import crc32
 
 from reconciler.model.ledger import JobRecord, ProjectRun
 from reconciler.store.atomic import TEMPORARY_PREFIX, write_atomic
-from reconciler.store.collector import no_collection
+from reconciler.store.collector import without_collection
 from reconciler.store.contents import Changes, Contents
 from reconciler.store.errors import StoreError, StoreFull
 from reconciler.store.records import RUN, RecordDamaged, job_to_text, jobs_from_texts, parse_json, to_json
@@ -198,19 +198,19 @@ def is_new(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
 
 
+@without_collection
 def read_all(connection: sqlite3.Connection, path: Path) -> Contents:
     """Everything, as of one moment. Raises Damaged, StoreError (a newer exq wrote it) or sqlite3.Error."""
     connection.execute("BEGIN")
     try:
         _check_version(connection, path)
-        with no_collection():
-            return Contents(
-                _jobs(connection),
-                _runs(connection),
-                frozenset(_texts(connection, "target", "paused")),
-                frozenset(_texts(connection, "id", "accepted")),
-                next(iter(_texts(connection, "value", "meta WHERE name = 'identity'")), ""),
-            )
+        return Contents(
+            _jobs(connection),
+            _runs(connection),
+            frozenset(_texts(connection, "target", "paused")),
+            frozenset(_texts(connection, "id", "accepted")),
+            next(iter(_texts(connection, "value", "meta WHERE name = 'identity'")), ""),
+        )
     except (RecordDamaged, UnicodeDecodeError) as error:
         raise Damaged(str(error)) from error
     finally:

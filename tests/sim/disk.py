@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
@@ -55,10 +56,10 @@ class StatResult:
 class Disk:
     """Paths are absolute and normal. Every failure is an OSError, as from the kernel."""
 
-    def __init__(self, rng: Random) -> None:
+    def __init__(self, rng: Random, clock: Callable[[], float]) -> None:
         self._rng = rng
         self._inodes = 0
-        self.now_ns = 0
+        self._clock = clock
         self.full = False
         self.free_mib = 50_000
         self.entries: dict[str, Inode] = {"/": self._inode(FOLDER)}
@@ -92,6 +93,11 @@ class Disk:
         if found is None:
             raise FileNotFoundError(errno.ENOENT, NO_FILE, path)
         return found
+
+    @property
+    def now_ns(self) -> int:
+        """By the machine's clock."""
+        return int(self._clock() * 1e9)
 
     def is_folder(self, path: str) -> bool:
         found = self.entries.get(path)

@@ -104,7 +104,7 @@ class Machine:
         self.uptime = UPTIME_AT_START_S
         self.offset = 1_700_000_000.0
         self.boot = 1
-        self.disk = Disk(self.rng)
+        self.disk = Disk(self.rng, lambda: self.uptime + self.offset)
         self.procs: dict[int, Process] = {}
         self.events: list[tuple[float, int, Process, Script]] = []
         self.locks: dict[int, list[Process]] = {}
@@ -167,7 +167,6 @@ class Machine:
 
     def set_time(self, uptime: float) -> None:
         self.uptime = max(self.uptime, uptime)
-        self.disk.now_ns = int((self.uptime + self.offset) * 1e9)
 
     def advance(self, seconds: float) -> None:
         """Let time pass; all that is due happens in its order."""
@@ -193,7 +192,6 @@ class Machine:
             if self.loop_dead:
                 raise SimCrash(name)
             self.uptime += OPERATION_S
-            self.disk.now_ns = int((self.uptime + self.offset) * 1e9)
             if self.events and self.events[0][0] <= self.uptime and not self._running:
                 self._run_some()
         plan = self.faults

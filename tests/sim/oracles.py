@@ -15,7 +15,7 @@ from reconciler.planner.plan import plan
 from tests.sim.daemon import WITNESS, Daemon
 from tests.sim.fake_os import OS
 from tests.sim.faults import STALE
-from tests.sim.machine import SOCKETS, Machine
+from tests.sim.machine import SOCKETS, Machine, Process
 
 if TYPE_CHECKING:
     from tests.sim.run import Run
@@ -303,10 +303,9 @@ def _has_socket(machine: Machine, pid: int) -> bool:
     return any(path.startswith(f"{SOCKETS}/{pid}.") for path in machine.disk.children[SOCKETS])
 
 
-def _is_unknown(run: Run, host: Machine, attempt: str) -> bool:
-    """Its folder was removed by hand, and the ledger is lost."""
-    folders = [f"{state}/attempts/{attempt}" for state in run.scenario.states]
-    return host.traces_lost and not any(folder in host.disk.entries for folder in folders)
+def _is_unknown(host: Machine, process: Process) -> bool:
+    """The folder of its attempt was removed by hand, and the ledger is lost."""
+    return host.traces_lost and f"{process.state}/attempts/{process.attempt}" not in host.disk.entries
 
 
 def check_end(run: Run) -> None:
@@ -325,7 +324,7 @@ def _check_host_at_end(run: Run, host: Machine, lied_to: bool) -> None:
     for process in host.procs.values():
         if process.role == "screen" and (lied_to or not _has_socket(host, process.pid)):
             continue
-        if process.role == "screen" and _is_unknown(run, host, process.attempt or ""):
+        if process.role == "screen" and _is_unknown(host, process):
             continue
         if process.attempt is not None:
             host.wrong(f"L1: all is settled, and {process.role} {process.pid} of {process.attempt} is still there")

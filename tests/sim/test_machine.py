@@ -27,7 +27,7 @@ def machine(*faults: Fault, gpus: int = 0) -> Machine:
 def test_what_was_not_synced_can_be_lost_and_what_was_cannot() -> None:
     contents = set()
     for seed in range(60):
-        disk = Disk(Random(seed))
+        disk = Disk(Random(seed), lambda: 0.0)
         disk.folder("/a")
         disk.sync_all_names()
         disk.put("/a/kept", b"kept")
@@ -43,7 +43,7 @@ def test_what_was_not_synced_can_be_lost_and_what_was_cannot() -> None:
 def test_a_rename_is_whole_after_a_power_failure() -> None:
     found = set()
     for seed in range(40):
-        disk = Disk(Random(seed))
+        disk = Disk(Random(seed), lambda: 0.0)
         disk.put("/old", b"old")
         disk.sync_all_names()
         new = disk.create("/new")
@@ -56,7 +56,7 @@ def test_a_rename_is_whole_after_a_power_failure() -> None:
 
 
 def test_a_full_disk_refuses() -> None:
-    disk = Disk(Random(0))
+    disk = Disk(Random(0), lambda: 0.0)
     disk.full = True
     with pytest.raises(OSError, match="No space"):
         disk.create("/x")
