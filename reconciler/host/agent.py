@@ -14,6 +14,7 @@ import contextlib
 import errno
 import fcntl
 import fnmatch
+import functools
 import hashlib
 import json
 import os
@@ -285,8 +286,9 @@ def owner_of(pid: int) -> Optional[int]:
         return None
 
 
+@functools.lru_cache(maxsize=256)
 def user_name(uid: int) -> str:
-    """The name of a user; one without is a number."""
+    """The name of a user; one without is a number. Kept: where accounts come over the network, asking takes long."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -344,7 +346,7 @@ class ProcessTable:
     def scan(self) -> List[Process]:
         """All live processes of this user but the agent itself."""
         young_from = (time.clock_gettime(time.CLOCK_MONOTONIC) - YOUNG_PROCESS_S) * self._ticks_per_s
-        found = []
+        found, own = [], os.getpid()
         known: Dict[int, Tuple[int, bytes, bool, Optional[str]]] = {}
         for entry in os.listdir("/proc"):
             if not entry.isdigit():
@@ -354,7 +356,7 @@ class ProcessTable:
                 continue
             mine, attempt = self._look_up(stat, young_from)
             known[stat.pid] = (stat.start_ticks, stat.name, mine, attempt)
-            if mine and stat.pid != os.getpid():
+            if mine and stat.pid != own:
                 found.append(Process(stat, attempt))
         self._known = known
         return found
@@ -1546,7 +1548,8 @@ class Agent:
             if exited and not started:
                 record = read_record(os.path.join(folder, "started.json"))
                 started = dict(record[0], at=record[1]) if record else None
-            setup = read_file(os.path.join(folder, "setup_failed"), 4096)
+            over = exited is not None or life.payload is None
+            setup = read_file(os.path.join(folder, "setup_failed"), 4096) if over else None
             facts: Json = {
                 "exists": os.path.exists(f"{folder}/intent.json") and os.path.exists(f"{folder}/job.sh"),
                 "claimed": life.claimed and not life.revoked,
@@ -1576,19 +1579,20 @@ class Agent:
 
     @staticmethod
     def _log_facts(path: str, tail: bool) -> Json:
-        facts: Json = {"log_bytes": 0, "log_at": None, "log_tail": ""}
+        text = b""
         try:
-            with open(path, "rb") as log:
-                stat = os.fstat(log.fileno())
-                facts.update({"log_bytes": stat.st_size, "log_at": stat.st_mtime})
-                if tail:
+            if tail:
+                with open(path, "rb") as log:
+                    stat = os.fstat(log.fileno())
                     log.seek(max(0, stat.st_size - LOG_TAIL_BYTES))
-                    facts["log_tail"] = log.read(LOG_TAIL_BYTES).decode("utf-8", "replace")
+                    text = log.read(LOG_TAIL_BYTES)
+            else:
+                stat = os.stat(path)
         except FileNotFoundError:
-            return facts
+            return {"log_bytes": 0, "log_at": None, "log_tail": ""}
         except OSError as error:
             raise Unreadable(f"{path} cannot be read: {error.strerror}") from error
-        return facts
+        return {"log_bytes": stat.st_size, "log_at": stat.st_mtime, "log_tail": text.decode("utf-8", "replace")}
 
     @staticmethod
     def _outputs(globber: Globber, wanted: Json) -> Json:

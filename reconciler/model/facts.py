@@ -154,7 +154,7 @@ class OutputFacts:
     @property
     def complete(self) -> bool:
         """Every pattern matches something (a job without patterns has no complete outputs)."""
-        return bool(self.fingerprints) and all(self.fingerprints)
+        return bool(self.fingerprints) and "" not in self.fingerprints
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,15 +67,16 @@ def _started(value: object) -> Started | None:
     if value is None:
         return None
     raw = mapping(value, "`started`")
-    boot_id, at = text(raw, "boot_id"), number(raw, "at")
-    pid, start_ticks = integer(raw, "pid"), integer(raw, "start_ticks")
-    return _started_of(boot_id, pid, start_ticks, integer(raw, "shim_pid"), integer(raw, "shim_start_ticks"), at)
+    boot_id = text(raw, "boot_id")
+    payload = integer(raw, "pid"), integer(raw, "start_ticks")
+    shim = integer(raw, "shim_pid"), integer(raw, "shim_start_ticks")
+    return _started_of(boot_id, payload, shim, number(raw, "at"))
 
 
 @lru_cache(maxsize=1 << 10)
-def _started_of(boot_id: str, pid: int, start_ticks: int, shim_pid: int, shim_start_ticks: int, at: float) -> Started:
+def _started_of(boot_id: str, payload: tuple[int, int], shim: tuple[int, int], at: float) -> Started:
     """The same comes look after look."""
-    return Started(ProcessId(boot_id, pid, start_ticks), ProcessId(boot_id, shim_pid, shim_start_ticks), at)
+    return Started(ProcessId(boot_id, *payload), ProcessId(boot_id, *shim), at)
 
 
 def _exited(value: object) -> Exited | None:

@@ -29,6 +29,9 @@ from reconciler.parse.screen import parse_sessions
 _Facts = TypeVar("_Facts")
 _Default = TypeVar("_Default")
 
+_BLANK = HostView("", observed_at=0.0)
+"""What holds where nothing was asked."""
+
 
 def parse_host(reply: Raw, host: str, clock_ahead_s: float = 0.0) -> HostView | Unknown:
     """The view of `host` that `reply` gives, with all times by a clock that is `clock_ahead_s` behind the host's.
@@ -40,19 +43,20 @@ def parse_host(reply: Raw, host: str, clock_ahead_s: float = 0.0) -> HostView | 
         raw = mapping(reply, "the answer")
         if "error" in raw:
             return Unknown(f"{host} gave no answer: {one_line(str(raw['error']))}")
-        view = _view(raw, HostView(host, observed_at=number(raw, "now"), boot_id=text(raw, "boot_id")))
+        view = _view(raw, host)
         return by_other_clock(view, clock_ahead_s) if clock_ahead_s else view
     except Malformed as wrong:
         return Unknown(f"the answer of {host} cannot be read: {wrong}; check that exq is of one version everywhere")
 
 
-def _view(raw: Raw, blank: HostView) -> HostView:
+def _view(raw: Raw, host: str) -> HostView:
+    observed_at, boot_id = number(raw, "now"), text(raw, "boot_id")
     screen_installed = flag(raw, "screen_installed")
     preconditions = mapping(raw.get("preconditions", {}), "`preconditions`")
     return HostView(
-        host=blank.host,
-        observed_at=blank.observed_at,
-        boot_id=blank.boot_id,
+        host=host,
+        observed_at=observed_at,
+        boot_id=boot_id,
         state=optional_text(raw, "state") or "",
         user=optional_text(raw, "user") or "",
         index=_index(raw.get("index", {})),
@@ -60,10 +64,10 @@ def _view(raw: Raw, blank: HostView) -> HostView:
         screen_installed=screen_installed,
         # without screen there are none that could be seen or addressed
         sessions=_part(raw, "sessions", parse_sessions, None) if screen_installed else (),
-        gpus=_part(raw, "gpus", parse_gpus, blank.gpus),
-        disk=_part(raw, "disk", parse_disk, blank.disk),
+        gpus=_part(raw, "gpus", parse_gpus, _BLANK.gpus),
+        disk=_part(raw, "disk", parse_disk, _BLANK.disk),
         attempts=_each(raw, "attempts", parse_attempt),
-        strays=tuple(sorted(set(texts(raw, "strays")))) if "strays" in raw else blank.strays,
+        strays=tuple(sorted(set(texts(raw, "strays")))) if "strays" in raw else _BLANK.strays,
         markers=tuple(texts(raw, "markers")) if "markers" in raw else (),
         outputs=_each(raw, "outputs", parse_outputs),
         preconditions={job: parse_preconditions(answers) for job, answers in preconditions.items()},

@@ -151,7 +151,8 @@ def _check_launches(draft: Draft) -> None:
 def _finish(draft: Draft) -> Plan:
     actions = (*draft.actions, *draft.launches)
     states = {job.key: draft.states[job.key] for job in draft.desired.jobs() if job.key in draft.states}
-    states.update((key, state) for key, state in draft.states.items() if key not in states)
+    if len(states) < len(draft.states):
+        states.update((key, state) for key, state in draft.states.items() if key not in states)
     over = all(map(blocked_for_good, states.values()))
     ends = any(isinstance(action, Settle) and not action.revoke for action in actions)
     changes = bool(draft.milestones or draft.released)

@@ -29,7 +29,7 @@ class Path(os.PathLike[str]):
         self.text = text
 
     def __truediv__(self, part: str) -> Path:
-        return Path(posixpath.join(self.text, part))
+        return Path(_FakePath.join(self.text, part))
 
     def __fspath__(self) -> str:
         return self.text
@@ -248,7 +248,11 @@ class FakeOs:
         return stat_of(self._files[fd][1])
 
     def stat(self, path: str | os.PathLike[str]) -> StatResult:
-        return stat_of(self.m.disk.get(os.fspath(path)))
+        path = os.fspath(path)
+        found = self.m.disk.entries.get(path)
+        if found is None:
+            raise FileNotFoundError(errno.ENOENT, NO_FILE, path)
+        return stat_of(found)
 
     lstat = stat
 

@@ -23,6 +23,8 @@ FIRST_PID, LAST_PID = 200, 420
 OPERATION_S = 0.0005
 HANG_S = 10.0
 
+IDLE_MIB = 3
+"""What a GPU without any process uses."""
 Script = Generator["float | Process", None, int]
 
 
@@ -110,6 +112,8 @@ class Machine:
         self.locks: dict[int, list[Process]] = {}
         self.gpus = [SimGpu(index, f"GPU-{index:04d}") for index in range(gpus)]
         self.gpu_late_s = 0.4
+        self.gpus_asked_at = 0.0
+        """The uptime when nvidia-smi was last asked."""
         self.late_memory: list[tuple[str, int, float]] = []
         self.sticky_screens = 0
         """How many of the next screens stay when their command ends."""
@@ -318,15 +322,15 @@ class Machine:
 
     # GPUs
 
-    def used_mib(self, uuid: str) -> int:
-        """What nvidia-smi shows."""
+    def used_mib(self) -> dict[str, int]:
+        """By GPU, what nvidia-smi shows."""
+        used = dict.fromkeys((gpu.uuid for gpu in self.gpus), IDLE_MIB)
         self.late_memory = [entry for entry in self.late_memory if entry[2] > self.uptime]
-        used = 3
-        for gpu, mib, _ in self.late_memory:
-            used += mib if gpu == uuid else 0
+        for uuid, mib, _ in self.late_memory:
+            used[uuid] = used.get(uuid, IDLE_MIB) + mib
         for process in self.procs.values():
-            if process.gpus:
-                used += process.gpus.get(uuid, 0)
+            for uuid, mib in process.gpus.items():
+                used[uuid] = used.get(uuid, IDLE_MIB) + mib
         return used
 
     # truth

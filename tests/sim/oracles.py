@@ -77,7 +77,9 @@ def _launch_on_facts(daemon: Daemon, snapshot: Snapshot, action: Launch, view: H
     used = {gpu.uuid: gpu.used_mib for gpu in view.gpus}
     for uuid in action.gpus:
         mib = used.get(uuid)
-        looked_at = int((snapshot.now - machine.offset + machine.epoch - host.epoch) * 100)
+        # what begins after nvidia-smi was asked is in no answer, however long that is on its way
+        now = snapshot.now - machine.offset + machine.epoch - host.epoch
+        looked_at = int(min(now, host.gpus_asked_at) * 100)
         for process in host.procs.values():
             theirs = process.role == "foreign" and uuid in process.gpus and process.start_ticks < looked_at
             if theirs and not any(fault.kind == STALE for fault in machine.faults.hit):

@@ -89,9 +89,9 @@ def test_gpu_memory_comes_back_late() -> None:
     uuid = world.gpus[0].uuid
     process = world.spawn("payload", gpus={uuid: 9_000})
     world.end(process, 0)
-    assert world.used_mib(uuid) > 9_000
+    assert world.used_mib()[uuid] > 9_000
     world.advance(1.0)
-    assert world.used_mib(uuid) < 10
+    assert world.used_mib()[uuid] < 10
 
 
 def test_screen_takes_a_name_for_a_prefix_and_keeps_dead_sockets() -> None:

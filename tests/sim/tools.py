@@ -151,7 +151,10 @@ def _nvidia_smi(machine: Machine, query: str) -> tuple[str, int]:
             if mib
         ]
         return "".join(rows), 0
-    rows = [_gpu_row(gpu.index, gpu.uuid, machine.used_mib(gpu.uuid), gpu.total_mib) for gpu in machine.gpus]
+    if not machine.frozen:
+        machine.gpus_asked_at = machine.uptime
+    used_mib = machine.used_mib()
+    rows = [_gpu_row(gpu.index, gpu.uuid, used_mib[gpu.uuid], gpu.total_mib) for gpu in machine.gpus]
     return ("".join(rows), 0) if rows else ("No devices were found\n", 6)
 
 
