@@ -18,7 +18,7 @@ from reconciler.view.look import GpuUse
 from reconciler.view.serving import TO_SERVE_THESE, others_words, serves_others
 from reconciler.view.sort import Alike, draw_together
 from reconciler.view.status_json import status_json
-from reconciler.view.style import Heading, Line, Row, Style, bar, command, hang, table
+from reconciler.view.style import Heading, Line, Row, Style, bar, beside, command, hang, table
 from reconciler.view.tick import progress_words
 from reconciler.view.times import about_left, clock, mib, short_clock, spoken
 from reconciler.view.words import COMMIT_REASONS, count, heading, place, sentence_and_word
@@ -92,7 +92,8 @@ def _project(snapshot: Snapshot, name: str, phases: Sequence[PhaseState], style:
         done, total = look.done(phase), look.total(phase)
         numbers = f"{done:>{digits}}/{total:<{digits}}"
         words = "" if alone else _phase_words(snapshot, phase, estimate=estimate)
-        lines.append(f"  {lead}{bar(done, total, style)} {numbers}  {words}".rstrip())
+        columns = len(f"  {lead}{bar(done, total, Style())} {numbers}  ")
+        lines += beside(f"  {lead}{bar(done, total, style)} {numbers}  ", columns, words, style)
     return lines + _analysis(snapshot, name, style)
 
 

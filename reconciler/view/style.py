@@ -90,15 +90,17 @@ def _row(row: Row, widths: Sequence[int], last_at: int, style: Style) -> list[st
     head = "  ".join(cell.ljust(width) for cell, width in zip(row.cells, widths, strict=False))
     lead = f"  {row.mark} {head}  " if head else f"  {row.mark} "
     sentence = row.cells[-1] if len(row.cells) > len(widths) else ""
-    colour = row.colour or MARK_COLOURS.get(row.mark, "")
-    if not sentence:
-        return [style.paint(lead.rstrip(), colour)]
-    room = style.text_width - last_at
-    if room < ROOM_FOR_WORDS:
-        words = wrap(sentence, style.text_width - 6)
-        return [style.paint(lead.rstrip(), colour), *(" " * 6 + word for word in words)]
-    words = wrap(sentence, room)
-    return [style.paint(lead, colour) + words[0], *(" " * last_at + word for word in words[1:])]
+    return beside(lead, last_at, sentence, style, row.colour or MARK_COLOURS.get(row.mark, ""))
+
+
+def beside(lead: str, width: int, sentence: str, style: Style, colour: str = "") -> list[str]:
+    """A sentence that wraps beside `lead`, from column `width` on; with too little room there, on lines of its own."""
+    room = style.text_width - width
+    if not sentence or room < ROOM_FOR_WORDS:
+        below = wrap(sentence, style.text_width - 6) if sentence else []
+        return [style.paint(lead.rstrip(), colour), *(" " * 6 + line for line in below)]
+    first, *rest = wrap(sentence, room)
+    return [style.paint(lead, colour) + first, *(" " * width + line for line in rest)]
 
 
 def command(text: str) -> str:

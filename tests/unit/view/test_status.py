@@ -298,3 +298,19 @@ def test_the_analysis_is_no_job(attempt: f.AttemptRecord, line: str) -> None:
     assert render_status(snapshot, STYLE) == f"sweep: 1/1 completed\n  [####################] 1/1\n{line}\n"
     assert [job["key"] for job in status_json(snapshot)["jobs"]] == ["sweep/a"]
     assert render_diff(snapshot, STYLE).endswith("\n\nNothing to do: the one job is completed.\n")
+
+
+def test_why_a_phase_waits_is_wrapped() -> None:
+    found = distillation(teacher_runs=True)
+    why = "exit 1: RuntimeError: the checkpoint of the teacher has other layers"
+    long = f"waits for train_teachers: t_N512 is stuck ({why})"
+    phases = tuple(replace(p, waiting_on=long) if p.waiting_on else p for p in found.plan.phases)
+    page = render_status(replace(found, plan=replace(found.plan, phases=phases)), STYLE)
+    assert (
+        """\
+  distill_students  [....................]  0/24  waits for train_teachers: t_N512 is stuck (exit 1:
+                                                  RuntimeError: the checkpoint of the teacher has
+                                                  other layers)
+"""
+        in page
+    )
