@@ -53,6 +53,8 @@ class Failure:
     """The job that is being started to see."""
     again_at: float = 0.0
     """When it may be tried again."""
+    is_ahead: bool = False
+    """It is of a time that is still to come: the clock was set back since."""
 
     @property
     def first_at(self) -> float:
@@ -127,6 +129,8 @@ def _failures(draft: Draft) -> dict[Spot, Failure]:
         if among is ahead:
             draft.wake(counts_at)
         _note(among, (attempt.host, broken_part(job, verdict.message)), job, attempt, verdict)
+    for failure in ahead.values():
+        failure.is_ahead = True
     found = {**ahead, **found}
     _see_what_works(draft, ends, found)
     standing = {spot: failure for spot, failure in found.items() if failure.stands}
@@ -195,6 +199,9 @@ def _see_what_works(draft: Draft, ends: dict[str, Verdict], found: dict[Spot, Fa
 
 
 def _tell(draft: Draft, failure: Failure, job: Job, attempt: AttemptRecord, verdict: Verdict | None) -> None:
+    if attempt.intended_at > draft.now and not failure.is_ahead:
+        draft.wake(attempt.intended_at)  # it began before the clock was set back, so it is older than it seems
+        return
     if _got_past(draft, attempt, verdict):
         failure.worked_at = max(failure.worked_at, attempt.intended_at)
     elif verdict is None:

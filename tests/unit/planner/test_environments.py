@@ -16,7 +16,7 @@ from reconciler.model.needs import snapshot_key
 from reconciler.model.plan import JobState, Plan
 from reconciler.model.setup import FOLDER_PROBLEM, SNAPSHOT_PROBLEM, broken_part, environment_of, folder_of, snapshot_of
 from reconciler.model.spec import Desired, Job, Placement
-from reconciler.planner.limits import ENVIRONMENT_RETRY_MAX_S, ENVIRONMENT_RETRY_S, SETUP_MAX_S
+from reconciler.planner.limits import CLOCK_DOUBT_S, ENVIRONMENT_RETRY_MAX_S, ENVIRONMENT_RETRY_S, SETUP_MAX_S
 from reconciler.planner.pins import pin_for
 from reconciler.planner.plan import plan
 from tests.unit import factories as make
@@ -139,17 +139,30 @@ def test_a_clock_that_was_set_back_makes_it_tried_anew_once() -> None:
     assert state(again, "p/b").until == NOW - 1 + ENVIRONMENT_RETRY_S
 
 
+def test_what_worked_at_a_time_that_is_still_to_come_is_older_than_it_seems() -> None:
+    """It says nothing of what failed after the clock was set back."""
+    worked = make.record(passed("p/b", NOW + 600, Reason.KILLED_BY_SIGNAL))
+    found = looked(spec(), make.record(broken("p/a", at=NOW - 1)), worked)
+    assert make.launches(found) == []
+    assert state(found, "p/c").until == found.wake_at == NOW - 1 + ENVIRONMENT_RETRY_S
+    earlier = looked(spec(), make.record(broken("p/a", at=NOW + 500)), worked)
+    assert make.launches(earlier)[:2] == ["p/a", "p/c"], "among themselves, they are in order"
+
+
 class TestUntilWhenThePlanHolds:
     """It says by itself when the clock alone would change it."""
 
     def test_until_what_is_still_to_come_counts(self) -> None:
-        """Then the older failure counts alone, after which it worked."""
+        """First the older failure counts, then also that it worked after that one."""
         records = [make.record(broken("p/a", at=NOW + 8)), make.record(passed("p/b", NOW + 9))]
         records.append(make.record(broken("p/c", at=NOW + 20)))
-        found = looked(spec(), *records)
-        assert make.launches(found) == []
-        assert found.wake_at is not None and make.launches(looked(spec(), *records, now=found.wake_at)) != []
-        assert looked(spec(), *records, now=found.wake_at - 0.01).states == found.states
+        wakes, found = [NOW], looked(spec(), *records)
+        while make.launches(found) == []:
+            assert found.wake_at is not None and found.wake_at > wakes[-1]
+            assert looked(spec(), *records, now=found.wake_at - 0.01).states == found.states
+            wakes.append(found.wake_at)
+            found = looked(spec(), *records, now=found.wake_at)
+        assert NOW + 6 - CLOCK_DOUBT_S in wakes and wakes[-1] == NOW + 9
 
     def test_until_a_wait_that_was_too_long_is_none_any_more(self) -> None:
         """As long as there is no room, nothing else would say so."""
