@@ -61,6 +61,10 @@ LISTED_PROCESS = re.compile(r"^\s*(\d+)\s*,", re.MULTILINE)
 LISTED_SCREEN = re.compile(r"^\t(\d+\.exq\.\S+)\t(?!.*\(Dead)", re.MULTILINE)
 NUMBER = re.compile(r"[0-9]{1,20}\Z")
 COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
+FILE_TIME_DOUBT_S = 0.01
+"""Files get their times from a clock that goes forward a hundred times a second at the least."""
+TOOLS_PATIENCE_S = 60.0
+"""Longer than all tools together may take."""
 SNAPSHOT_AGAIN_S = 30.0
 SNAPSHOT_UNUSED_S = 600.0
 CHANGES_SAID_MAX = 5
@@ -1183,6 +1187,8 @@ class Life(NamedTuple):
     tree_alive: bool
     tree: List[Stat]
     """Its live processes that could be seen, the payload first, never the shim."""
+    unlisted: bool
+    """Its screen may have come up after the screens were listed: its shim claimed it then, or just before."""
 
 
 class Agent:
@@ -1210,6 +1216,8 @@ class Agent:
         self._shell = ""
         self._boot_id = boot_id()
         self._user = user_name(os.getuid())
+        self._listed_from = 0.0
+        """When the screens were last listed, or may have been."""
 
     def handle(self, request: Json) -> Json:
         """Carry out one request: {"op": name, ...}. Errors: {"error", "kind": disk_full | refused | failed}."""
@@ -1294,6 +1302,7 @@ class Agent:
         reply: Json = {"now": time.time(), "boot_id": self._boot_id, "screen_installed": self._screen.installed}
         reply["booted_at"] = reply["now"] - time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
         folder_problem = self._screen.folder_problem()
+        self._listed_from = reply["now"]
         tools = self._start_tools(request)
         attempts = request.get("attempts") or []
         table = self._processes.scan() if request.get("strays") or any(a.get("scan") for a in attempts) else None
@@ -1491,7 +1500,9 @@ class Agent:
             table = self._processes.scan()
         tree = self._tree(path, started, payload, table or [])
         alive = bool(payload or tree or locked)
-        return Life(claim is not None, revoked, started, payload, shim_alive, alive, tree)
+        # a clock that was set back since must not make the wait longer
+        unlisted = claim is not None and -FILE_TIME_DOUBT_S < claim[1] - self._listed_from < TOOLS_PATIENCE_S
+        return Life(claim is not None, revoked, started, payload, shim_alive, alive, tree, unlisted)
 
     def _live_process(self, record: Json, pid: str, start_ticks: str, folder: str) -> Optional[Stat]:
         try:
@@ -1561,6 +1572,7 @@ class Agent:
                 "tree_alive": life.tree_alive,
                 "scanned": bool(need.get("scan")),
                 "tree_pids": [stat.pid for stat in life.tree],
+                "unlisted": life.unlisted,
                 "setup_error": first_line(setup[0].decode("utf-8", "replace")) if setup else None,
                 "launch_error": self._launch_errors.get(need["path"]),
             }
@@ -2059,18 +2071,23 @@ class Agent:
         found: List[Any] = []
         free: Dict[str, Optional[int]] = {}
         disks: Dict[str, str] = {}
+        wholes: Set[str] = set()
         for path, size in request["files"]:
             target = target_path(path, root)
             whole = None
             if os.path.isfile(target) and os.stat(target).st_size == size:
                 with open_regular(target) as file:
                     whole = digest_of(file, size)
+                    os.fsync(file.fileno())
+                wholes.add(os.path.dirname(target))
             folder = os.path.dirname(target)
             if folder not in disks:
                 there = existing_folder(folder)
                 disks[folder] = str(os.stat(there).st_dev)
                 free[disks[folder]] = free_bytes(there)
             found.append([whole, *existing_part(part_of(target), size), disks[folder]])
+        for folder in sorted(wholes):
+            sync_folder(folder)  # whoever put them there may have failed to, and they are not sent again
         return {"files": found, "free": free}
 
     @staticmethod

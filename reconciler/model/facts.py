@@ -132,6 +132,8 @@ class AttemptFacts:
     """All processes were looked through for its tree; without that, what closed the lock can be missed."""
     tree_pids: tuple[int, ...] = ()
     """The live processes of the tree that could be seen, without the shim."""
+    unlisted: bool = False
+    """Its screen may have come up after the screens were listed: that none was seen says nothing."""
     launch_error: str | None = None
     """What the launcher said when it failed to start a session."""
     setup_error: str | None = None

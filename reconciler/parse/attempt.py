@@ -33,11 +33,11 @@ def parse_attempt(raw: Raw) -> AttemptFacts | Unknown:
 
 
 _LIVENESS = ("payload_alive", "shim_alive", "tree_alive")
-_FLAGS = ("exists", "another", "claimed", "revoked", "scanned", *_LIVENESS)
+_FLAGS = ("exists", "another", "claimed", "revoked", "scanned", "unlisted", *_LIVENESS)
 
 
 def _facts(raw: Raw) -> AttemptFacts:
-    exists, another, claimed, revoked, scanned, payload_alive, shim_alive, tree_alive = flags(raw, _FLAGS)
+    exists, another, claimed, revoked, scanned, unlisted, payload_alive, shim_alive, tree_alive = flags(raw, _FLAGS)
     told = ("exists", *_LIVENESS) if exists or claimed or raw.get("started") else ("exists",)
     missing = [key for key in told if key not in raw]
     if missing:
@@ -54,6 +54,7 @@ def _facts(raw: Raw) -> AttemptFacts:
         shim_alive=shim_alive,
         tree_alive=tree_alive,
         scanned=scanned,
+        unlisted=unlisted,
         tree_pids=integers(raw, "tree_pids"),
         launch_error=None if launch_error is None else one_line(text(raw, "launch_error")),
         setup_error=None if setup_error is None else one_line(text(raw, "setup_error")),

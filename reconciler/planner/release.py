@@ -10,6 +10,7 @@ from reconciler.model.ledger import AttemptRecord
 from reconciler.planner.draft import Draft
 from reconciler.planner.limits import (
     CLOCK_DOUBT_S,
+    FINISH_POLL_S,
     GPU_RELEASE_MAX_S,
     KILL_GRACE_S,
     RELEASE_POLL_MAX_S,
@@ -38,7 +39,8 @@ def release(draft: Draft, attempt: AttemptRecord, view: HostView, ended_at: floa
         return
     tree = facts.payload_alive or facts.tree_alive
     sessions = screens_of(attempt, view)
-    gone = facts.scanned and not tree and not facts.shim_alive and sessions == ()
+    unlisted = facts.unlisted and attempt.session is not None
+    gone = facts.scanned and not tree and not facts.shim_alive and sessions == () and not unlisted
     if gone and not _memory_lingers(draft, attempt, view, ended_at):
         draft.released.append(attempt.path)
         return
@@ -47,7 +49,7 @@ def release(draft: Draft, attempt: AttemptRecord, view: HostView, ended_at: floa
     draft.hold(attempt)
     draft.left[attempt.path] = what_is_left(draft.now, attempt, facts, sessions, ended_at, _linger_s(draft, attempt))
     changed_at = max(ended_at, attempt.kill_last_at or ended_at)
-    draft.wake(draft.now + _release_poll_s(attempt, draft.now - changed_at))
+    draft.wake(draft.now + (FINISH_POLL_S if unlisted else _release_poll_s(attempt, draft.now - changed_at)))
     _wake_for_reaping(draft, attempt, ended_at, _linger_s(draft, attempt))
     kill = reap_ended(draft.now, attempt, facts, sessions, ended_at, _linger_s(draft, attempt))
     if kill is not None:
@@ -79,7 +81,7 @@ def what_is_left(
         return f"{what} {'are' if len(facts.tree_pids) > 1 else 'is'} left ({when})"
     if sessions:
         return "its screen is still there"
-    if facts.shim_alive or not facts.scanned or sessions is None:
+    if facts.shim_alive or not facts.scanned or sessions is None or facts.unlisted:
         return "it is looked whether all of it is gone"
     return "its GPU memory is not released yet"
 

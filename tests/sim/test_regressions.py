@@ -369,3 +369,43 @@ def test_a_number_that_is_another_process_by_now(boot_id: str, of: str | None) -
     belongs = of == "p/a/1" or (of is None and boot_id == machine.boot_id)
     assert found == {"signalled": [process.pid] if belongs else [], "quit": []}
     assert process.alive is not belongs
+
+
+# 46: a shim was killed just after its screen had come up, between the listing of the screens and the look at attempts
+
+
+def test_a_screen_that_came_up_after_the_listing_is_found() -> None:
+    assert run_case(Case("stale", 1028123, (Fault(44, "hang"), Fault(75, "kill-shim"))))[1] == []
+
+
+@pytest.mark.parametrize(
+    ("claimed_after_s", "unlisted"), [(-0.1, False), (-0.005, True), (5.0, True), (86_400.0, False)]
+)
+def test_what_the_agent_says_of_a_fresh_claim(claimed_after_s: float, unlisted: bool) -> None:
+    machine = Run(ALL["plain"]).machine
+    state = "/home/u/.local/state/exq"
+    machine.disk.put(f"{state}/attempts/p/a/1/claim", b"shim boot-1 150 1\n")
+    machine.disk.entries[f"{state}/attempts/p/a/1/claim"].mtime_ns += int(claimed_after_s * 1e9)
+    asked = {"op": "probe", "attempts": [{"path": "p/a/1", "scan": True}]}
+    found = product.agent.Agent(state, {}).handle(asked)["attempts"]["p/a/1"]
+    assert (found["shim_alive"], found["unlisted"]) == (False, unlisted)
+
+
+@pytest.mark.parametrize(("unlisted", "session"), [(False, "exq.p.a.1"), (True, "exq.p.a.1"), (True, None)])
+def test_an_attempt_whose_screen_may_come_up_is_looked_at_again_at_once(unlisted: bool, session: str | None) -> None:
+    over = make.over(1, released=False, session=session)
+    facts = replace(make.ended(0), unlisted=unlisted)
+    spec = make.desired(make.project(make.job("a")))
+    result = plan(
+        spec, make.observed(make.seen(spec, attempts={over.path: facts})), make.ledger(make.record(over)), make.NOW
+    )
+    held = unlisted and session is not None
+    assert result.released == (() if held else (over.path,))
+    assert not held or (result.wake_at is not None and result.wake_at <= make.NOW + 0.05)
+
+
+# 47: a transfer failed after its file had got its name, but before that was durable: the next try took it for done
+
+
+def test_a_file_that_is_there_already_is_made_durable() -> None:
+    assert run_case(Case("fetch", 1024103, (Fault(155, "fail"), Fault(210, "power")), 1.0))[1] == []
