@@ -377,27 +377,3 @@ def test_the_agent_tells_launches_apart(intent: bytes | None, another: bool) -> 
 )
 def test_an_attempt_with_the_number_of_another_one_is_waited_for(case: Case) -> None:
     assert run_case(case)[1] == []
-
-
-# 44: at the first contact a host could not make its state folder, then the first launch was lost on its way: for ever
-# after, the missing folder was taken for a disk that is not there, and the attempt for one that may be on it
-
-
-def test_nothing_is_launched_before_the_state_folder_is_there_for_good() -> None:
-    run = Run(ALL["far"])
-    host = run.fleet.machines["a"]
-    agent = product.agent.Agent("/home/u/.local/state/exq", {})
-    asked = {"op": "probe", "attempts": [], "index": ["far"], "disk": True}
-    host.disk.folders("/home/u/.local/state/exq")
-    host.disk.full = True
-    with OS.on(host):
-        full = agent.handle(asked)
-        host.disk.full = False
-        after = agent.handle(asked)
-    assert "index" not in full and full["disk"]["writable"] is False
-    assert full["disk"]["message"] == "/home/u/.local/state/exq cannot be written: No space left on device"
-    assert after["index"] == {} and after["disk"]["writable"]
-
-
-def test_a_first_launch_that_is_lost_after_a_full_disk_is_repeated() -> None:
-    assert run_case(Case("far", 0, (Fault(32, "fail"), Fault(45, "crash-after"))))[1] == []
