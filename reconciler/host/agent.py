@@ -2074,13 +2074,13 @@ class Agent:
         wholes: Set[str] = set()
         for path, size in request["files"]:
             target = target_path(path, root)
+            folder = os.path.dirname(target)
             whole = None
             if os.path.isfile(target) and os.stat(target).st_size == size:
                 with open_regular(target) as file:
                     whole = digest_of(file, size)
                     os.fsync(file.fileno())
-                wholes.add(os.path.dirname(target))
-            folder = os.path.dirname(target)
+                wholes.add(folder)
             if folder not in disks:
                 there = existing_folder(folder)
                 disks[folder] = str(os.stat(there).st_dev)
